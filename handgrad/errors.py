@@ -1,0 +1,14 @@
+"""A mistake of the person at the keyboard: where, what, and the cure."""
+
+
+class UserError(Exception):
+    """Something a person can mend; printed as one line, never as a traceback.
+
+    The parts stay attributes so that tests and `--json` output need not parse prose.
+    """
+
+    def __init__(self, where: str, fact: str, cure: str) -> None:
+        super().__init__(f"{where}: {fact}. {cure}")
+        self.where = where
+        self.fact = fact
+        self.cure = cure

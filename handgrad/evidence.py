@@ -1,0 +1,70 @@
+"""What came back from running one notebook: numbers, and how each cell ended. All of it forgeable."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+CellStatus = Literal["ok", "raised", "timed out", "killed", "not run"]
+AnswerKind = Literal["tensor", "missing", "skipped", "unusable"]
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """How one code cell ended; `outputs` are nbformat outputs, kept by display runs only.
+
+    `killed` is a cell during which the student's process died (`os._exit`, memory, the wall clock).
+    """
+
+    index: int
+    status: CellStatus
+    ename: str = ""
+    evalue: str = ""
+    outputs: tuple[Mapping[str, object], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One variable as it was when its test cell was reached.
+
+    `missing`: absent or None. `skipped`: the very tensor that `skip()` handed out.
+    `unusable`: something that cannot be compared; `why` says it for a person ("a list of 32 floats").
+    A `tensor` is dense, on the CPU, without grad, of at most the size limit; its values are unchecked.
+    """
+
+    kind: AnswerKind
+    tensor: Tensor | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """One run of the plan; `changed` names variables that changed after their test cell took them."""
+
+    key: str
+    cells: tuple[CellResult, ...]
+    answers: Mapping[str, Answer]
+    changed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A door to autograd that a student cell knocked at; shows use, not cheating."""
+
+    cell: int
+    door: str  # "torch.autograd.grad"
+    line: str  # the line of code, stripped, at most 200 characters
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything one notebook's runs gave.
+
+    `trouble` is why the run as a whole cannot be trusted ("" when it can): then nobody is given a mark.
+    """
+
+    notebook: str
+    runs: Mapping[str, RunResult] = field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = ()
+    trouble: str = ""

@@ -1,0 +1,52 @@
+"""What a notebook is run with: the runs, their parameters, and what is taken from each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+CellKind = Literal["given", "answer", "test", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One code cell as the sandbox runs it.
+
+    `given` and `test` cells carry the release's text (they were restored from it); `answer` is a
+    solution cell of the assignment; `other` is a cell that the student added.
+    """
+
+    index: int  # position among all cells of the notebook, markdown included
+    grade_id: str  # "" where there is none
+    kind: CellKind
+    source: str
+    parameters: bool = False  # the cell tagged `parameters`
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a notebook from top to bottom in a fresh namespace.
+
+    `parameters` are assigned right after the cell tagged `parameters` has run.
+    `replace` holds, by variable name, the tensor put in the variable's place once the test cell that
+    takes it has been reached, whatever the student computed: the random upstream gradients of the run
+    "alone". `restore` names given values; they, and the replaced variables, are put back to pristine
+    copies after each cell that is not given, as some notebooks change them in place.
+    `display` keeps outputs for people to look at; other runs keep none.
+    """
+
+    key: str
+    parameters: Mapping[str, int | float] = field(default_factory=dict)
+    replace: Mapping[str, Tensor] = field(default_factory=dict)
+    restore: tuple[str, ...] = ()
+    display: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All runs of one notebook; `takes` maps a test cell's grade id to the variables taken there."""
+
+    notebook: str
+    runs: tuple[Run, ...]
+    takes: Mapping[str, tuple[str, ...]]
