@@ -1,0 +1,105 @@
+"""A forward pass as named steps, and what autograd says about each of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+Values = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of a forward pass: `name = compute(*inputs, constants)`.
+
+    `inputs` name earlier steps or leaves; `constants` is a namespace of whatever is not
+    differentiated (batch size, indices, epsilon).
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    compute: Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Named steps in forward order; the last one is the scalar loss."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def loss(self) -> str:
+        return self.steps[-1].name
+
+    @cached_property
+    def leaves(self) -> tuple[str, ...]:
+        """The names that no step makes, in order of first use."""
+        made = {step.name for step in self.steps}
+        used = dict.fromkeys(name for step in self.steps for name in step.inputs)
+        return tuple(name for name in used if name not in made)
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[Step, ...]]:
+        """By name, the steps that read it, in forward order."""
+        names = [*self.leaves, *(step.name for step in self.steps)]
+        return {name: tuple(s for s in self.steps if name in s.inputs) for name in names}
+
+    def forward(self, leaves: Values, constants: SimpleNamespace) -> dict[str, Tensor]:
+        """All values by name, leaves included. Raises KeyError where a leaf is missing."""
+        values = {name: leaves[name] for name in self.leaves}
+        for step in self.steps:
+            values[step.name] = step.compute(*(values[i] for i in step.inputs), constants)
+        return values
+
+    def reference(self, leaves: Values, constants: SimpleNamespace) -> dict[str, Tensor]:
+        """The gradient of the loss with respect to every name, by one pass of autograd."""
+        fresh = {name: leaves[name].detach().clone().requires_grad_() for name in self.leaves}
+        values = self.forward(fresh, constants)
+        names = [name for name in values if name != self.loss]
+        grads = torch.autograd.grad(
+            values[self.loss], [values[name] for name in names], materialize_grads=True
+        )
+        return dict(zip(names, grads, strict=True))
+
+    def contributions(
+        self, name: str, values: Values, upstream: Values, constants: SimpleNamespace
+    ) -> dict[str, Tensor]:
+        """By consumer, its part of the vector-Jacobian product of `name` at `upstream`.
+
+        `upstream[c]` is the gradient with respect to the consumer `c`, of `values[c]`'s shape; the
+        loss needs none (it is 1). Each part has the shape of `values[name]`; `d<name>` is their sum.
+        """
+        return {
+            step.name: self.local(step, name, values, upstream.get(step.name), constants)
+            for step in self.consumers[name]
+        }
+
+    def local(
+        self,
+        step: Step,
+        name: str,
+        values: Values,
+        upstream: Tensor | None,
+        constants: SimpleNamespace,
+    ) -> Tensor:
+        """The vector-Jacobian product of one step with respect to its input `name`.
+
+        `upstream` None stands for ones, which for the loss is the seed of the chain rule.
+        """
+        at = values[name].detach().clone().requires_grad_()
+        out = step.compute(*(at if i == name else values[i] for i in step.inputs), constants)
+        seed = torch.ones_like(out) if upstream is None else upstream
+        (grad,) = torch.autograd.grad(out, at, seed, materialize_grads=True)
+        return grad
+
+    def backward_order(self, names: Sequence[str]) -> list[str]:
+        """`names` sorted so that each comes after all of its consumers."""
+        last = {s.name: position for position, s in enumerate(self.steps)}
+        first_use = {
+            name: min((last[c.name] for c in self.consumers[name]), default=len(self.steps))
+            for name in names
+        }
+        return sorted(names, key=lambda name: (-last.get(name, -1), -first_use[name]))
