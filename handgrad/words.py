@@ -1,0 +1,121 @@
+"""Codes become sentences of the reader's language, all of them kept in `words/<language>.toml`."""
+
+import tomllib
+import unicodedata
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from string import Formatter
+
+from handgrad.settings import FeedbackLevel
+from handgrad.verdict import Finding, Note, Verdict
+
+LANGUAGES = ("en", "zh")
+
+_LONGEST_PART = 300  # an error message of a student's may be of any length
+_FORMAT_CONTROLS = frozenset(
+    "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # turn text around
+)
+
+
+@cache
+def _table(language: str) -> Mapping[str, str]:
+    """All sentences of a language by dotted key ("diagnosis.sign.ask"); KeyError on a stranger."""
+    if language not in LANGUAGES:
+        raise KeyError(f"no words in {language!r}; there are: {', '.join(LANGUAGES)}")
+    source = files("handgrad").joinpath("words", f"{language}.toml").read_text(encoding="utf-8")
+    flat: dict[str, str] = {}
+    _flatten(tomllib.loads(source), "", flat)
+    return flat
+
+
+def _flatten(table: Mapping[str, object], prefix: str, into: dict[str, str]) -> None:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            _flatten(value, f"{prefix}{key}.", into)
+        else:
+            into[prefix + key] = str(value)
+
+
+def keys(language: str) -> Mapping[str, frozenset[str]]:
+    """Every key of a language with the names in braces of its sentence."""
+    return {
+        key: frozenset(name for _, name, _, _ in Formatter().parse(text) if name is not None)
+        for key, text in _table(language).items()
+    }
+
+
+def text(key: str, language: str, **parts: object) -> str:
+    """The sentence of a dotted key, filled in; KeyError on an unknown key or a missing part."""
+    sentence = _table(language).get(key)
+    if sentence is None:
+        raise KeyError(f"no words for {key!r} in {language!r}")
+    return sentence.format_map({name: plain(str(value)) for name, value in parts.items()})
+
+
+def plain(part: str) -> str:
+    """`part` on one line of at most 300 characters, without control characters.
+
+    Parts may come from a student's cell, and sentences go to terminals, pages and spreadsheets.
+    """
+    spaced = " ".join(part.split())
+    kept = "".join(
+        c for c in spaced if unicodedata.category(c) != "Cc" and c not in _FORMAT_CONTROLS
+    )
+    return kept if len(kept) <= _LONGEST_PART else kept[: _LONGEST_PART - 1] + "…"
+
+
+def known(code: str) -> bool:
+    """Whether `say` has words for a code."""
+    table = _table("en")
+    return any(
+        key in table for key in (f"diagnosis.{code}.ask", f"remark.{code}", f"problem.{code}")
+    )
+
+
+def fact(note: Note, language: str) -> str:
+    """What a diagnosis names: "What comes back through `counts_sum` is missing." """
+    return text(f"diagnosis.{note.code}.fact", language, **note.parts)
+
+
+def ask(note: Note, language: str) -> str:
+    """What a diagnosis asks, without naming the mistake."""
+    table = _table(language)
+    for part, value in note.parts.items():
+        special = f"diagnosis.{note.code}.ask_when.{part}.{value}"
+        if special in table:
+            return text(special, language, **note.parts)
+    return text(f"diagnosis.{note.code}.ask", language, **note.parts)
+
+
+def say(note: Note, language: str) -> str:
+    """Everything there is to say about a note. Raises KeyError on a code without words."""
+    for kind in ("remark", "problem"):
+        if f"{kind}.{note.code}" in _table(language):
+            return text(f"{kind}.{note.code}", language, **note.parts)
+    return f"{fact(note, language)} {ask(note, language)}"
+
+
+def name_of(verdict: Verdict, language: str) -> str:
+    """The verdict as the reader sees it: "right step"."""
+    return text(f"verdict.{verdict.name.lower()}", language)
+
+
+def meaning_of(verdict: Verdict, language: str) -> str:
+    """One sentence on what the verdict says."""
+    return text(f"meaning.{verdict.name.lower()}", language)
+
+
+def tell(finding: Finding, level: FeedbackLevel, language: str) -> tuple[str, ...]:
+    """The sentences that go with a verdict, as many as the instructor's level lets through.
+
+    "verdict" says nothing more; "question" asks; "full" names the mistake as well and asks. Several
+    diagnoses are possibilities, and are introduced as such.
+    """
+    if level == "verdict":
+        return ()
+    sentence = say if level == "full" else ask
+    told = tuple(dict.fromkeys(sentence(note, language) for note in finding.diagnoses))
+    if len(told) > 1:
+        told = (text("page.perhaps", language), *told)
+    return told + tuple(say(note, language) for note in finding.remarks)

@@ -1,0 +1,141 @@
+"""Both languages say everything, and nothing in the engine is left without words."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from handgrad import words
+from handgrad.verdict import Finding, Note, Verdict
+
+PACKAGE = Path(words.__file__).parent
+
+
+def emitted() -> Iterator[tuple[str, frozenset[str] | None]]:
+    """Every literal code of a `Note(...)` in the engine, with its parts if they are literal."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Note")):
+                continue
+            given = [*node.args, *(k.value for k in node.keywords)]
+            parts: frozenset[str] | None = frozenset()
+            for table in given[1:2]:
+                literal = isinstance(table, ast.Dict) and all(
+                    isinstance(key, ast.Constant) for key in table.keys
+                )
+                parts = frozenset(ast.literal_eval(k) for k in table.keys) if literal else None
+            choices = [given[0]] if given else []
+            while choices:
+                code = choices.pop()
+                if isinstance(code, ast.IfExp):
+                    choices += [code.body, code.orelse]
+                elif isinstance(code, ast.Constant):
+                    yield code.value, parts
+
+
+def finding(*diagnoses: Note, remarks: tuple[Note, ...] = ()) -> Finding:
+    return Finding(
+        "1", "dlogits", "test_dlogits", Verdict.WRONG, 0.0, 1.0, None, remarks, diagnoses
+    )
+
+
+def test_both_languages_have_the_same_sentences_with_the_same_parts() -> None:
+    assert words.keys("en") == words.keys("zh")
+
+
+def test_no_sentence_is_left_empty_or_in_the_other_language() -> None:
+    english, chinese = words._table("en"), words._table("zh")
+    assert all(english.values())
+    assert all(chinese.values())
+    same = {key for key in english if english[key] == chinese[key]}
+    assert same == {"diagnosis.assignment.ask", "report.percent"}
+
+
+def test_every_code_the_engine_emits_has_words_and_is_given_its_parts() -> None:
+    keys = words.keys("en")
+    for code, parts in emitted():
+        assert words.known(code), code
+        if parts is None:
+            continue
+        wanted = {
+            name
+            for key, names in keys.items()
+            if key.split(".")[0] in ("diagnosis", "remark", "problem") and key.split(".")[1] == code
+            for name in names
+        }
+        assert wanted <= parts, code
+
+
+def test_every_verdict_has_a_name_and_a_meaning() -> None:
+    for language in words.LANGUAGES:
+        names = {words.name_of(verdict, language) for verdict in Verdict}
+        assert len(names) == len(Verdict)
+        assert all(words.meaning_of(verdict, language) for verdict in Verdict)
+    assert [words.name_of(verdict, "en") for verdict in Verdict] == [str(v) for v in Verdict]
+
+
+@pytest.mark.parametrize("language", words.LANGUAGES)
+def test_an_unknown_code_is_an_error(language: str) -> None:
+    with pytest.raises(KeyError, match="no_such_code"):
+        words.say(Note("no_such_code"), language)
+
+
+def test_an_unknown_language_is_an_error() -> None:
+    with pytest.raises(KeyError, match="'de'"):
+        words.say(Note("sign"), "de")
+
+
+def test_a_missing_part_is_an_error() -> None:
+    with pytest.raises(KeyError, match="consumer"):
+        words.say(Note("missing_branch"), "en")
+
+
+def test_a_question_does_not_name_the_mistake() -> None:
+    note = Note("missing_branch", {"consumer": "counts_sum"})
+    assert "counts_sum" in words.fact(note, "en")
+    assert "counts_sum" not in words.ask(note, "en")
+    for key, parts in words.keys("en").items():
+        if (
+            key.startswith("diagnosis.")
+            and ".ask" in key
+            and not key.startswith("diagnosis.assignment.")
+        ):
+            assert not parts, key
+
+
+def test_a_known_factor_gets_its_own_question() -> None:
+    asked = {words.ask(Note("factor", {"factor": f}), "en") for f in ("n", "1/n", "2", "3.7")}
+    assert len(asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("level", "told"),
+    [("verdict", 0), ("question", 1), ("full", 1)],
+    ids=["verdict", "question", "full"],
+)
+def test_the_level_decides_how_much_is_told(level: words.FeedbackLevel, told: int) -> None:
+    sentences = words.tell(finding(Note("sign")), level, "en")
+    assert len(sentences) == told
+    assert any("opposite" in s for s in sentences) == (level == "full")
+
+
+def test_several_diagnoses_are_offered_as_possibilities() -> None:
+    told = words.tell(finding(Note("sign"), Note("transposed")), "full", "en")
+    assert told[0] == "It may be one of these:"
+    assert len(told) == 3
+
+
+def test_remarks_come_after_the_diagnosis() -> None:
+    told = words.tell(finding(Note("sign"), remarks=(Note("exact_zero"),)), "question", "zh")
+    assert told[-1] == words.say(Note("exact_zero"), "zh")
+
+
+def test_what_a_student_wrote_cannot_break_out_of_its_sentence() -> None:
+    hostile = "\x1b[2J{0.__class__}\nMARK: 100\u202e" + "x" * 5000
+    told = words.say(Note("raised", {"ename": "Error", "evalue": hostile}), "en")
+    assert "\x1b" not in told
+    assert "\n" not in told
+    assert "\u202e" not in told
+    assert "{0.__class__}" in told
+    assert len(told) < 700
