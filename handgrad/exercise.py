@@ -70,7 +70,8 @@ class Exercise:
     `gradients` are the forward names asked for, in the notebook's order. `draw(parameters, files)`
     repeats the notebook's given cells: one Draw, or several where the notebook stacks the gradients of
     several draws (`stacked`, answers then have a leading axis). `public` are the notebook's own
-    parameters. `more` gives targets for variables that are not gradients.
+    parameters. `more` gives targets for variables that are not gradients. `axes` names the axes of a
+    value for people ("example", "character"); a stacked answer has one axis more in front.
     """
 
     graph: Graph
@@ -81,3 +82,4 @@ class Exercise:
     stacked: bool = False
     more: Callable[[Parameters, Files], Mapping[str, Target]] = nothing_more
     mistakes: tuple[Mistake, ...] = ()
+    axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -41,7 +41,9 @@ class Settings:
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UserError(str(path), f"it is not valid TOML ({error})", "Mend that line.") from None
+            raise UserError(
+                str(path), f"it is not valid TOML ({error})", "Mend that line."
+            ) from None
         limits = table.pop("limits", {})
         if not isinstance(limits, dict):
             raise UserError(str(path), "`limits` is not a table", "Write it as [limits].")
@@ -55,7 +57,9 @@ class Settings:
         settings = _filled(cls, table, path)
         for key in ("right_step_share", "unspread_share"):
             if not 0 <= getattr(settings, key) <= 1:
-                raise UserError(str(path), f"{key} is outside 0 to 1", "It is a share of the points.")
+                raise UserError(
+                    str(path), f"{key} is outside 0 to 1", "It is a share of the points."
+                )
         return _filled(cls, {**table, "limits": _filled(Limits, limits, path)}, path)
 
 

@@ -1,6 +1,6 @@
 """A forward pass as named steps, and what autograd says about each of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import SimpleNamespace
@@ -95,11 +95,6 @@ class Graph:
         (grad,) = torch.autograd.grad(out, at, seed, materialize_grads=True)
         return grad
 
-    def backward_order(self, names: Sequence[str]) -> list[str]:
-        """`names` sorted so that each comes after all of its consumers."""
-        last = {s.name: position for position, s in enumerate(self.steps)}
-        first_use = {
-            name: min((last[c.name] for c in self.consumers[name]), default=len(self.steps))
-            for name in names
-        }
-        return sorted(names, key=lambda name: (-last.get(name, -1), -first_use[name]))
+    def backward_order(self) -> tuple[str, ...]:
+        """All names but the loss, each after all of its consumers."""
+        return tuple(reversed([*self.leaves, *(step.name for step in self.steps[:-1])]))
