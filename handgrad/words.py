@@ -1,21 +1,18 @@
 """Codes become sentences of the reader's language, all of them kept in `words/<language>.toml`."""
 
 import tomllib
-import unicodedata
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from string import Formatter
 
+from handgrad.plaintext import line
 from handgrad.settings import FeedbackLevel
 from handgrad.verdict import Finding, Note, Verdict
 
 LANGUAGES = ("en", "zh")
 
 _LONGEST_PART = 300  # an error message of a student's may be of any length
-_FORMAT_CONTROLS = frozenset(
-    "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # turn text around
-)
 
 
 @cache
@@ -46,23 +43,17 @@ def keys(language: str) -> Mapping[str, frozenset[str]]:
 
 
 def text(key: str, language: str, **parts: object) -> str:
-    """The sentence of a dotted key, filled in; KeyError on an unknown key or a missing part."""
+    """The sentence of a dotted key, filled in; KeyError on an unknown key or a missing part.
+
+    Parts may come from a student's cell and sentences go to terminals, pages and spreadsheets, so
+    each part becomes one line without control characters.
+    """
     sentence = _table(language).get(key)
     if sentence is None:
         raise KeyError(f"no words for {key!r} in {language!r}")
-    return sentence.format_map({name: plain(str(value)) for name, value in parts.items()})
-
-
-def plain(part: str) -> str:
-    """`part` on one line of at most 300 characters, without control characters.
-
-    Parts may come from a student's cell, and sentences go to terminals, pages and spreadsheets.
-    """
-    spaced = " ".join(part.split())
-    kept = "".join(
-        c for c in spaced if unicodedata.category(c) != "Cc" and c not in _FORMAT_CONTROLS
+    return sentence.format_map(
+        {name: line(str(value), _LONGEST_PART) for name, value in parts.items()}
     )
-    return kept if len(kept) <= _LONGEST_PART else kept[: _LONGEST_PART - 1] + "…"
 
 
 def known(code: str) -> bool:
@@ -85,7 +76,9 @@ def ask(note: Note, language: str) -> str:
         special = f"diagnosis.{note.code}.ask_when.{part}.{value}"
         if special in table:
             return text(special, language, **note.parts)
-    return text(f"diagnosis.{note.code}.ask", language, **note.parts)
+    if f"diagnosis.{note.code}.ask" in table:
+        return text(f"diagnosis.{note.code}.ask", language, **note.parts)
+    return say(note, language)  # a cell that was stopped, say: a fact with nothing to ask
 
 
 def say(note: Note, language: str) -> str:
@@ -119,3 +112,8 @@ def tell(finding: Finding, level: FeedbackLevel, language: str) -> tuple[str, ..
     if len(told) > 1:
         told = (text("page.perhaps", language), *told)
     return told + tuple(say(note, language) for note in finding.remarks)
+
+
+def amount(points: float) -> str:
+    """Points as people write them: 1, 0.5, 12.25."""
+    return f"{points:.2f}".rstrip("0").rstrip(".")

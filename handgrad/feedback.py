@@ -1,0 +1,380 @@
+"""The page a student reads: a table, the graph, and a verdict beside each answer."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from markupsafe import Markup
+
+from handgrad import inert, picture
+from handgrad.drawing import Edges, draw, kind, mark
+from handgrad.settings import FeedbackLevel
+from handgrad.template import render
+from handgrad.verdict import Finding, Report, Verdict
+from handgrad.words import amount, meaning_of, name_of, say, tell, text
+
+Notebook = Mapping[str, object]
+"""A notebook as nbformat reads it; nbgrader's scores and comments are in its cells' metadata."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What the gradebook says beyond the report; `waiting` are grade ids a person has yet to mark."""
+
+    score: float
+    max_score: float
+    late_penalty: float = 0.0
+    waiting: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A verdict as the template needs it."""
+
+    kind: str
+    mark: Markup
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """One cell of the notebook, read defensively: the file may have been written by anybody."""
+
+    cell_type: str
+    source: str
+    outputs: tuple[Mapping[str, object], ...]
+    nbgrader: Mapping[str, object]
+
+    @property
+    def grade_id(self) -> str:
+        return str(self.nbgrader.get("grade_id", ""))
+
+    @property
+    def role(self) -> str:
+        """ "answer", "test", "written" (marked by a person), "given" or "other"."""
+        grade, solution = self.nbgrader.get("grade"), self.nbgrader.get("solution")
+        if grade and not solution:
+            return "test"
+        if (grade and solution) or self.nbgrader.get("task"):
+            return "written"
+        if solution:
+            return "answer"
+        return "given" if self.nbgrader.get("grade_id") else "other"
+
+    @property
+    def score(self) -> float | None:
+        return _number(self.nbgrader.get("score"))
+
+    @property
+    def points(self) -> float | None:
+        return _number(self.nbgrader.get("points"))
+
+    @property
+    def comment(self) -> str:
+        comment = self.nbgrader.get("comment")
+        return comment if isinstance(comment, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One line of the table, and the verdict beside the cell."""
+
+    name: str
+    points: str
+    verdict: _Shown | None = None  # None: marked by a person
+    told: tuple[Markup, ...] = ()
+    tag: str = ""
+    anchor: str = ""
+    first: bool = False
+    error: str = ""
+    picture: picture.Drawn | None = None
+    pattern: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _ShownCell:
+    label: str
+    body: Markup
+    outputs: Markup
+    anchor: str
+
+
+@dataclass(slots=True)
+class _Group:
+    """Cells side by side with what is said of them; `framed` where there is something to say."""
+
+    framed: bool
+    cells: list[_ShownCell] = field(default_factory=list)
+    judgements: list[_Row] = field(default_factory=list)
+    comments: list[Markup] = field(default_factory=list)
+    tone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sheet:
+    """One notebook of the page."""
+
+    stem: str
+    problems: tuple[Markup, ...]
+    rows: tuple[_Row, ...]
+    drawing: Markup
+    groups: tuple[_Group, ...]
+
+
+def page(
+    report: Report,
+    notebooks: Mapping[str, Notebook],
+    edges: Mapping[str, Edges],
+    *,
+    language: str,
+    level: FeedbackLevel,
+    marks: Marks | None = None,
+    only: str = "",
+) -> str:
+    """The page for one submission, or for its notebook `only`, as one file that fetches nothing.
+
+    `notebooks` and `edges` are by notebook; where one is missing, the page does without the cells or
+    the drawing. With `marks` the gradebook's points are shown, marks given by hand included.
+    """
+    stems = (
+        [only]
+        if only
+        else list(dict.fromkeys([f.notebook for f in report.findings] + [*notebooks]))
+    )
+    findings = [f for f in report.findings if f.notebook in stems]
+    maker = _Maker(language, level, marks.waiting if marks else frozenset())
+    first = next((f for f in findings if f.verdict == Verdict.WRONG), None)
+    sheets = [
+        maker.sheet(
+            stem,
+            [f for f in findings if f.notebook == stem],
+            tuple(inert.sentence(say(note, language)) for note in report.problems.get(stem, ())),
+            notebooks.get(stem),
+            edges.get(stem),
+            number,
+        )
+        for number, stem in enumerate(stems, start=1)
+    ]
+    next_step, tone = _next(findings, first, language)
+    right = sum(f.verdict in (Verdict.RIGHT, Verdict.RIGHT_STEP) for f in findings)
+    return render(
+        "feedback.html.j2",
+        language,
+        title=text("page.title", language, what=only or report.assignment),
+        subtitle=text(
+            "page.submission", language, assignment=report.assignment, student=report.student
+        ),
+        score=_score(findings, marks, language),
+        counts=text("page.counts", language, right=right, all=len(findings)) if findings else "",
+        late=text("page.late", language, points=amount(marks.late_penalty))
+        if marks and marks.late_penalty
+        else "",
+        next_step=inert.sentence(next_step),
+        next_tone=tone,
+        level=level,
+        many=len(sheets) > 1,
+        sheets=sheets,
+        legend=[(_shown(v, language), meaning_of(v, language)) for v in Verdict],
+    )
+
+
+def _score(findings: Sequence[Finding], marks: Marks | None, language: str) -> str:
+    if marks:
+        key = "page.score_open" if marks.waiting else "page.score"
+        points, maximum = marks.score, marks.max_score
+    else:
+        known = [f.points for f in findings if f.points is not None]
+        key = "page.score" if len(known) == len(findings) else "page.score_open"
+        points, maximum = sum(known), sum(f.max_points for f in findings)
+    return text(key, language, points=amount(points), max=amount(maximum))
+
+
+def _next(findings: Sequence[Finding], first: Finding | None, language: str) -> tuple[str, str]:
+    """The one thing to do now, and the tone (a CSS class) it is said in."""
+    if first:
+        return text("page.next_step", language, name=first.name), "v-wrong"
+    open_ = [f for f in findings if f.verdict == Verdict.NOT_ATTEMPTED]
+    if open_ and len(open_) == len(findings):
+        return text("page.nothing_yet", language, name=open_[0].name), ""
+    if open_:
+        return text("page.go_on", language, name=open_[0].name), "v-right"
+    if findings and all(f.verdict == Verdict.RIGHT for f in findings):
+        return text("page.all_right", language), "v-right"
+    return "", ""
+
+
+def _shown(verdict: Verdict, language: str) -> _Shown:
+    return _Shown(kind(verdict), mark(verdict), name_of(verdict, language))
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Turns findings and cells into what the template shows."""
+
+    language: str
+    level: FeedbackLevel
+    waiting: frozenset[str]
+
+    def sheet(
+        self,
+        stem: str,
+        findings: Sequence[Finding],
+        problems: tuple[Markup, ...],
+        notebook: Notebook | None,
+        edges: Edges | None,
+        number: int,
+    ) -> _Sheet:
+        cells = list(_cells(notebook)) if notebook is not None else []
+        anchors = {c.grade_id: f"c{number}-{i}" for i, c in enumerate(cells) if c.grade_id}
+        by_test = {c.grade_id: c for c in cells if c.role == "test"}
+        wrong = next((f for f in findings if f.verdict == Verdict.WRONG), None)
+        rows = {
+            id(f): self._row(f, findings, by_test.get(f.grade_id), anchors, f is wrong)
+            for f in findings
+        }
+        groups = self._groups(cells, findings, rows, anchors)
+        written = [self._written(c, anchors) for c in cells if c.role == "written"]
+        return _Sheet(
+            stem,
+            problems,
+            (*rows.values(), *written),
+            self._drawing(findings, edges, wrong) if edges else Markup(""),
+            tuple(groups),
+        )
+
+    def _row(
+        self,
+        finding: Finding,
+        findings: Sequence[Finding],
+        cell: _Cell | None,
+        anchors: Mapping[str, str],
+        first: bool,
+    ) -> _Row:
+        points, tag = finding.points, ""
+        together = [f for f in findings if f.grade_id == finding.grade_id]
+        if cell is not None and cell.score is not None and len(together) == 1:
+            if points is not None and abs(cell.score - points) > 1e-9:
+                tag = text("page.changed_by_hand", self.language)
+            points = cell.score
+        worth = amount(finding.max_points)
+        drawn, pattern = None, ""
+        if finding.picture and self.level != "verdict" and finding.verdict == Verdict.WRONG:
+            drawn = picture.drawn(finding.name, finding.picture, self.language)
+            pattern = " ".join(picture.pattern(finding.picture, self.language))
+        error = ""
+        if finding.error is not None and self.level == "full" and finding.verdict == Verdict.WRONG:
+            error = text("page.error_size", self.language, error=f"{finding.error:.2g}")
+        return _Row(
+            name=finding.name,
+            points=f"{'?' if points is None else amount(points)} / {worth}",
+            verdict=_shown(finding.verdict, self.language),
+            told=tuple(inert.sentence(s) for s in tell(finding, self.level, self.language)),
+            tag=tag,
+            anchor=anchors.get(finding.grade_id, ""),
+            first=first,
+            error=error,
+            picture=drawn,
+            pattern=pattern,
+        )
+
+    def _written(self, cell: _Cell, anchors: Mapping[str, str]) -> _Row:
+        waiting = cell.grade_id in self.waiting or cell.score is None
+        score = "?" if waiting else amount(cell.score or 0.0)
+        return _Row(
+            name=cell.grade_id,
+            points=f"{score} / {amount(cell.points)}" if cell.points is not None else score,
+            tag=text("page.waiting" if waiting else "page.by_hand", self.language),
+            anchor=anchors[cell.grade_id],
+        )
+
+    def _groups(
+        self,
+        cells: Sequence[_Cell],
+        findings: Sequence[Finding],
+        rows: Mapping[int, _Row],
+        anchors: Mapping[str, str],
+    ) -> list[_Group]:
+        """Each answer with the tests that follow it in one frame; everything else by itself."""
+        groups: list[_Group] = []
+        for cell in cells:
+            if not cell.source.strip() and cell.role == "other":
+                continue
+            framed = cell.role in ("answer", "test", "written")
+            previous = groups[-1] if groups else None
+            joins = cell.role == "test" and previous is not None and previous.framed
+            if previous is None or not (joins and not previous.judgements):
+                previous = _Group(framed)
+                groups.append(previous)
+            previous.cells.append(self._cell(cell, anchors.get(cell.grade_id, "")))
+            if cell.role == "test":
+                judged = [f for f in findings if f.grade_id == cell.grade_id]
+                previous.judgements += [rows[id(f)] for f in judged]
+                if judged:
+                    previous.tone = kind(judged[0].verdict)
+            elif cell.role == "written":
+                previous.judgements.append(self._written(cell, anchors))
+            if framed and cell.comment.strip():
+                previous.comments.append(inert.markdown(cell.comment))
+        return groups
+
+    def _cell(self, cell: _Cell, anchor: str) -> _ShownCell:
+        label = {
+            "answer": text("page.your_answer", self.language),
+            "written": text("page.your_answer", self.language),
+            "test": text("page.test_cell", self.language, name=cell.grade_id).replace("`", ""),
+        }.get(cell.role, "")
+        if not label and cell.cell_type == "code":
+            key = "page.given_cell" if cell.role == "given" else "page.other_cell"
+            label = text(key, self.language)
+        is_prose = cell.cell_type == "markdown"
+        body = (
+            Markup('<div class="prose">{}</div>').format(inert.markdown(cell.source))
+            if is_prose
+            else inert.code(cell.source)
+        )
+        return _ShownCell(label, body, inert.outputs(cell.outputs, self.language), anchor)
+
+    def _drawing(self, findings: Sequence[Finding], edges: Edges, wrong: Finding | None) -> Markup:
+        names = {*edges, *(name for inputs in edges.values() for name in inputs)}
+        verdicts = {f.name.removeprefix("d"): f.verdict for f in findings}
+        verdicts = {name: v for name, v in verdicts.items() if name in names}
+        if not verdicts:
+            return Markup("")
+        states = "; ".join(
+            f"{name_of(verdict, self.language)}: "
+            + ", ".join("d" + name for name, v in verdicts.items() if v == verdict)
+            for verdict in Verdict
+            if verdict in verdicts.values()
+        )
+        return draw(
+            edges,
+            verdicts,
+            alt=text("page.drawing_alt", self.language, states=states),
+            first=wrong.name.removeprefix("d") if wrong else "",
+            flag=text("page.start_here", self.language),
+        )
+
+
+def _cells(notebook: Notebook) -> Iterator[_Cell]:
+    cells = notebook.get("cells")
+    for cell in cells if isinstance(cells, list) else []:
+        if not isinstance(cell, Mapping):
+            continue
+        metadata = cell.get("metadata")
+        nbgrader = metadata.get("nbgrader") if isinstance(metadata, Mapping) else None
+        outputs = cell.get("outputs")
+        source = cell.get("source", "")
+        yield _Cell(
+            cell_type=str(cell.get("cell_type", "")),
+            source="".join(source) if isinstance(source, list) else str(source),
+            outputs=tuple(
+                cast(Mapping[str, object], output)
+                for output in (outputs if isinstance(outputs, list) else [])
+                if isinstance(output, Mapping)
+            ),
+            nbgrader=nbgrader if isinstance(nbgrader, Mapping) else {},
+        )
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

@@ -1,0 +1,91 @@
+"""What a student's cell holds and showed, as HTML in which nothing runs and nothing is fetched."""
+
+from collections.abc import Iterable, Mapping
+
+from markupsafe import Markup, escape
+from nbconvert.filters import markdown2html
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+from handgrad.display import clean_html, clean_markdown, clean_outputs
+from handgrad.words import text
+
+_LONGEST_TEXT = 20_000  # characters of one output
+_MOST_OUTPUTS = 50  # of one cell
+_IMAGES = ("image/png", "image/jpeg", "image/gif")
+
+_CODE = HtmlFormatter(nowrap=True, classprefix="c-")
+_PYTHON = PythonLexer(stripnl=False, ensurenl=False)
+
+
+def markdown(source: str) -> Markup:
+    """Rendered Markdown; formulas stay as they were typed."""
+    return Markup(clean_html(markdown2html(clean_markdown(source))))
+
+
+def code(source: str) -> Markup:
+    """Python with its words marked for the style sheet."""
+    return Markup('<pre class="code"><code>{}</code></pre>').format(
+        Markup(highlight(source, _PYTHON, _CODE))
+    )
+
+
+def outputs(of_cell: Iterable[Mapping[str, object]], language: str) -> Markup:
+    """What a code cell showed, one block an output."""
+    cleaned = clean_outputs(of_cell)
+    shown = [_output(output, language) for output in cleaned[:_MOST_OUTPUTS]]
+    if len(cleaned) > _MOST_OUTPUTS:
+        shown.append(_cut(language))
+    return Markup("").join(shown)
+
+
+def _output(output: Mapping[str, object], language: str) -> Markup:
+    match output:
+        case {"output_type": "stream", "text": str(shown)}:
+            return _pre(shown, language)
+        case {"output_type": "error", "traceback": list(lines)} if lines:
+            return _pre("\n".join(map(str, lines)), language)
+        case {"output_type": "error", "ename": ename, "evalue": evalue}:
+            return _pre(f"{ename}: {evalue}", language)
+        case {"data": Mapping() as data}:
+            return _data({str(kind): str(value) for kind, value in data.items()}, language)
+    return Markup("")
+
+
+def _data(data: Mapping[str, str], language: str) -> Markup:
+    """The richest form of one result that can be shown without running or fetching anything."""
+    for kind in _IMAGES:
+        if kind in data:
+            return Markup('<img class="shown" src="data:{};base64,{}" alt="{}">').format(
+                kind, "".join(data[kind].split()), text("page.image_alt", language)
+            )
+    for kind, rendered in (("text/html", clean_html), ("text/markdown", markdown)):
+        if kind in data:
+            return Markup('<div class="rich" tabindex="0">{}</div>').format(
+                Markup(rendered(data[kind]))
+            )
+    return _pre(data.get("text/plain", ""), language)
+
+
+def _pre(shown: str, language: str) -> Markup:
+    if not shown.strip():
+        return Markup("")
+    cut = _cut(language) if len(shown) > _LONGEST_TEXT else Markup("")
+    # Focusable, so that a long line can be scrolled to from the keyboard.
+    return Markup('<pre class="text" tabindex="0">{}</pre>{}').format(shown[:_LONGEST_TEXT], cut)
+
+
+def _cut(language: str) -> Markup:
+    return Markup('<p class="aside">{}</p>').format(text("page.cut", language))
+
+
+def sentence(words: str) -> Markup:
+    """A sentence with its `names in backquotes` as code."""
+    pieces = words.split("`")
+    if len(pieces) % 2 == 0:  # an odd backquote is somebody's own text
+        return escape(words)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if i % 2 else escape(piece)
+        for i, piece in enumerate(pieces)
+    )

@@ -1,0 +1,24 @@
+"""Pages from the templates of this package, everything in them escaped unless it was made safe."""
+
+from functools import cache, partial
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from handgrad.words import text
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("handgrad"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def render(name: str, language: str, **values: object) -> str:
+    """The template `name` with `values`, and `w(key, **parts)` for the words of the language."""
+    words = partial(text, language=language)
+    return _environment().get_template(name).render(w=words, **values)
