@@ -1,0 +1,104 @@
+"""A student's variable as an answer: a plain tensor that can be compared, or why it is none."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from handgrad import wire
+from handgrad.evidence import AnswerKind
+
+# Taken before any student's code ran, since that may replace the names.
+_equal, _is_complex = torch.equal, torch.is_complex
+_detach = torch._C.TensorBase.detach
+_contiguous = torch._C.TensorBase.contiguous
+_clone = torch._C.TensorBase.clone
+_as_subclass = torch._C.TensorBase.as_subclass
+_disabled = torch._C.DisableTorchFunctionSubclass
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An answer on the student's side of the border; `tensor` is a copy."""
+
+    kind: AnswerKind
+    tensor: Tensor | None = None
+    why: str = ""
+
+
+def take(
+    namespace: Mapping[str, object], name: str, handed: Sequence[Tensor], room: int
+) -> tuple[Taken, int]:
+    """The variable `name` as an answer, and the bytes it takes up out of `room`.
+
+    `handed` are the tensors that `skip()` gave out in this run.
+    """
+    value = namespace.get(name)
+    if value is None:
+        return Taken("missing"), 0
+    if not isinstance(value, Tensor):
+        return Taken("unusable", why=_what(value)), 0
+    if any(value is given for given in handed):
+        return Taken("skipped"), 0
+    try:
+        with _disabled():
+            return _dense(value, handed, room)
+    except (RuntimeError, TypeError, NotImplementedError, MemoryError) as error:
+        return Taken("unusable", why=f"a tensor that cannot be read ({type(error).__name__})"), 0
+
+
+def _dense(value: Tensor, handed: Sequence[Tensor], room: int) -> tuple[Taken, int]:
+    """A dense copy without grad; layouts, devices and types that are no gradients are named."""
+    for wrong, why in (
+        (value.layout is not torch.strided, f"a sparse tensor ({value.layout})"),
+        (value.is_quantized, "a quantized tensor"),
+        (value.device.type != "cpu", f"a tensor on the device {value.device.type}"),
+        (value.dtype is torch.bool, "a tensor of True and False"),
+        (_is_complex(value), "a tensor of complex numbers"),
+        (not wire.can_carry(value.dtype), f"a tensor of {value.dtype}"),
+    ):
+        if wrong:
+            return Taken("unusable", why=why), 0
+    size = value.numel() * value.element_size()  # an expanded view counts at its full size
+    if size > room:
+        return Taken("unusable", why=f"a tensor of shape {_shape(value)}, too large to take"), 0
+    plain = _detach(_as_subclass(value, Tensor)).resolve_conj().resolve_neg()
+    copied = _clone(_contiguous(plain))
+    if any(copied.shape == given.shape and _equal(copied, given) for given in handed):
+        return Taken("skipped"), 0
+    return Taken("tensor", copied), size
+
+
+def same(namespace: Mapping[str, object], name: str, taken: Tensor) -> bool:
+    """Whether the variable still holds the values that were taken (NaN equals NaN)."""
+    value = namespace.get(name)
+    if not isinstance(value, Tensor):
+        return False
+    try:
+        with _disabled():
+            if value.shape != taken.shape or value.dtype != taken.dtype:
+                return False
+            plain = _detach(_as_subclass(value, Tensor))
+            if _equal(plain, taken):
+                return True
+            return bool(((plain == taken) | ((plain != plain) & (taken != taken))).all())
+    except (RuntimeError, TypeError, NotImplementedError, MemoryError):
+        return False
+
+
+def _what(value: object) -> str:
+    """A value that is no tensor, in a few words."""
+    kind = type(value).__name__[:80]
+    if isinstance(value, list | tuple):
+        inner = {type(item).__name__ for item in value[:1000]}
+        what = f"{inner.pop()[:80]}s" if len(inner) == 1 else "things"
+        return f"a {kind} of {len(value)} {what}"
+    if kind == "ndarray" and type(value).__module__ == "numpy":
+        return f"a numpy array of shape {tuple(value.shape)}"  # type: ignore[attr-defined]
+    article = "an" if kind[:1] in "aeiouAEIOU" else "a"
+    return f"{article} {kind}, not a tensor"
+
+
+def _shape(value: Tensor) -> tuple[int, ...]:
+    return tuple(value.shape)

@@ -1,0 +1,290 @@
+"""Runs one notebook's cells in a process of its own, once for every run of its plan."""
+
+import mmap
+import signal
+import struct
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import FrameType, ModuleType
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from handgrad import answers, wire
+from handgrad.autograd_off import Doors
+from handgrad.cellcode import CellCode, Namespace, shows_nothing
+from handgrad.figures import close_figures, show_figures
+from handgrad.limits import Limits
+from handgrad.namespace import Snapshot
+from handgrad.plan import Plan, Run
+from handgrad.shell import Shell, use
+from handgrad.tape import Tape, describe
+
+Status = Literal["ok", "raised", "timed out", "killed", "not run"]
+
+
+class CellTimeout(BaseException):
+    """The cell's time is up; not an Exception, so that `except Exception` lets it through."""
+
+
+class Clock:
+    """What the process is at, in memory shared with the worker that watches it from outside.
+
+    A place (position of the cell, -1 between cells), the time the cell began, and for each cell
+    whether its time ran out before. A student may write lies here: about his own cells only.
+    """
+
+    _NOW = struct.Struct("<id")
+    SIZE = 1 << 16
+
+    def __init__(self) -> None:
+        self.memory = mmap.mmap(-1, self.SIZE)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the last notebook."""
+        self.memory[:] = bytes(self.SIZE)
+        self.end()
+
+    def begin(self, position: int) -> None:
+        """The cell at this position starts now."""
+        self._NOW.pack_into(self.memory, 0, position, time.monotonic())
+
+    def end(self) -> None:
+        """No cell runs."""
+        self._NOW.pack_into(self.memory, 0, -1, 0.0)
+
+    def now(self) -> tuple[int, float]:
+        """Position and seconds of the cell that runs, (-1, 0.0) between cells."""
+        position, began = self._NOW.unpack_from(self.memory, 0)
+        if position < 0 or not began <= time.monotonic():
+            return -1, 0.0
+        return position, time.monotonic() - began
+
+    def mark_slow(self, position: int) -> None:
+        """The time of this cell ran out."""
+        if self._NOW.size + position < self.SIZE:
+            self.memory[self._NOW.size + position] = 1
+
+    def slow(self, count: int) -> set[int]:
+        """Positions, among the first `count`, of the cells whose time ran out."""
+        marks = self.memory[self._NOW.size : self._NOW.size + count]
+        return {position for position, mark in enumerate(marks) if mark}
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a run begins: after the given leading cells if they are as released, else at the top."""
+
+    position: int
+    snapshot: Snapshot
+    shown: Sequence[Sequence[Mapping[str, object]]] = ()  # outputs of the cells before `position`
+
+
+class Grading:
+    """What `check` finds in `check._grading`: it knows no answers, and hands out noise."""
+
+    def __init__(self, run: Run, namespace: Namespace) -> None:
+        self._run = run
+        self._namespace = namespace
+        self.handed: list[Tensor] = []
+
+    def skip(self, name: str) -> Tensor:
+        """A random tensor of the shape of `name`, in the place of its gradient."""
+        value = self._run.replace.get("d" + name)
+        if value is None:
+            given = self._namespace.get(name)
+            if not isinstance(given, Tensor):
+                raise NameError(f"there is no tensor called {name!r} to skip")
+            value = torch.randn(given.shape, generator=torch.Generator().manual_seed(len(name)))
+        self.handed.append(value.clone())
+        return self.handed[-1]
+
+
+@dataclass(slots=True)
+class Runner:
+    """One notebook in one process. `dead` are cells, by position, that are not run again, and why."""
+
+    plan: Plan
+    cells: Sequence[CellCode]
+    limits: Limits
+    shell: Shell
+    module: ModuleType
+    start: Callable[[Run], Start]
+    clock: Clock
+    doors: Doors
+    send: Callable[[bytes], None]
+    dead: dict[int, Status] = field(default_factory=dict)
+
+    def run_all(self, done: frozenset[str]) -> None:
+        """Do every run that is not in `done`, and send each as soon as it is finished."""
+        signal.signal(signal.SIGUSR1, self._time_is_up)
+        for run in self.plan.runs:
+            if run.key not in done:
+                self._run(run)
+
+    def _run(self, run: Run) -> None:
+        start = self.start(run)
+        namespace = start.snapshot.restore(self.module)
+        use(self.shell, self.module)
+        state = _State(self, run, namespace)
+        check = sys.modules.get("check")
+        if check is not None:
+            check._grading = state.grading  # type: ignore[attr-defined]
+        results: list[dict[str, object]] = []
+        for position, code in enumerate(self.cells):
+            if position < start.position:
+                shown = start.shown[position] if run.display else ()
+                results.append(_result(code, "ok", outputs=shown))
+            else:
+                results.append(state.step(position, code))
+        self.shell.show(None)
+        close_figures()
+        self.send(state.frame(results))
+
+    def _time_is_up(self, _signal: int, _frame: FrameType | None) -> None:
+        position, seconds = self.clock.now()
+        if position >= 0 and seconds >= self.limits.cell_seconds:
+            self.clock.mark_slow(position)
+            raise CellTimeout(f"the cell ran longer than {self.limits.cell_seconds:g} s")
+
+
+class _State:
+    """What one run has come to."""
+
+    def __init__(self, runner: Runner, run: Run, namespace: Namespace) -> None:
+        self.runner = runner
+        self.run = run
+        self.namespace = namespace
+        self.grading = Grading(run, namespace)
+        self.taken: dict[str, answers.Taken] = {}
+        self.room = runner.limits.tensor_mib << 20
+        # Pristine copies of what is put back after cells that are not given, with the object and
+        # the version it had when it was last right.
+        self.pristine: dict[str, Tensor] = {}
+        self.seen: dict[str, tuple[object, int]] = {}
+        self._remember()
+
+    def step(self, position: int, code: CellCode) -> dict[str, object]:
+        """Run one cell, take the answers if it is a test cell, and put back what must be."""
+        cell = code.cell
+        takes = self.runner.plan.takes.get(cell.grade_id, ()) if cell.kind == "test" else ()
+        for name in takes:
+            self._take(name)
+        if cell.kind == "test" and not self.run.display:
+            result = _result(code, "ok")
+        else:
+            result = self._execute(position, code)
+        if cell.parameters:
+            self.namespace.update(self.run.parameters)
+        for name in takes:
+            replacement = self.run.replace.get(name)
+            if replacement is not None:
+                self.pristine[name] = replacement
+        if cell.kind == "given":
+            self._remember()
+        elif self.pristine:
+            self._put_back(thoroughly=code.hidden_writes)
+        return result
+
+    def _execute(self, position: int, code: CellCode) -> dict[str, object]:
+        runner, shell = self.runner, self.runner.shell
+        was = runner.dead.get(position)
+        if was is not None:
+            return _result(code, was, *_WHY_DEAD.get(was, ("", "")))
+        tape = Tape(runner.limits.output_kib << 10) if self.run.display else None
+        shell.show(tape)
+        status: Status = "ok"
+        caught: BaseException | None = None
+        try:
+            runner.clock.begin(position)
+            value = code.execute(self.namespace)
+            if tape is not None:
+                if value is not None and not shows_nothing(code.cell.source):
+                    tape.data("execute_result", *shell.shown(value))
+                show_figures(tape)
+            runner.clock.end()
+        except CellTimeout as error:
+            runner.clock.end()
+            runner.dead[position] = status = "timed out"
+            caught = error
+        except BaseException as error:
+            runner.clock.end()
+            status, caught = "raised", error
+        name, value_text = describe(caught) if caught is not None else ("", "")
+        if tape is None:
+            close_figures()
+            return _result(code, status, name, value_text)
+        if caught is not None:
+            tape.error(caught)
+        return _result(code, status, name, value_text, tape.finish())
+
+    def _take(self, name: str) -> None:
+        self.taken[name], size = answers.take(self.namespace, name, self.grading.handed, self.room)
+        self.room -= size
+
+    def _remember(self) -> None:
+        """After a given cell: what it made of the given values is what they should be."""
+        for name in self.run.restore:
+            value = self.namespace.get(name)
+            if type(value) is Tensor and not self._is_as_seen(name, value):
+                self.pristine[name] = value.clone()
+                self.seen[name] = (value, value._version)
+
+    def _is_as_seen(self, name: str, value: Tensor) -> bool:
+        seen = self.seen.get(name)
+        return seen is not None and value is seen[0] and value._version == seen[1]
+
+    def _put_back(self, thoroughly: bool) -> None:
+        for name, pristine in self.pristine.items():
+            value = self.namespace.get(name)
+            untouched = type(value) is Tensor and self._is_as_seen(name, value)
+            if untouched and not (thoroughly and not answers.same(self.namespace, name, pristine)):
+                continue
+            fresh = pristine.clone()
+            self.namespace[name] = fresh
+            self.seen[name] = (fresh, fresh._version)
+
+    def frame(self, results: Sequence[Mapping[str, object]]) -> bytes:
+        """The run as a frame."""
+        changed = [
+            name
+            for name, taken in self.taken.items()
+            if name not in self.run.replace
+            and taken.tensor is not None
+            and not answers.same(self.namespace, name, taken.tensor)
+        ]
+        header = {
+            "run": self.run.key,
+            "cells": list(results),
+            "answers": {name: [taken.kind, taken.why] for name, taken in self.taken.items()},
+            "changed": changed,
+            "attempts": [[a.cell, a.door, a.line] for a in self.runner.doors.attempts],
+        }
+        tensors = {n: t.tensor for n, t in self.taken.items() if t.tensor is not None}
+        return wire.frame(header, wire.pack(tensors))
+
+
+_WHY_DEAD: Mapping[Status, tuple[str, str]] = {
+    "timed out": ("CellTimeout", "the cell ran out of time in an earlier run"),
+    "killed": ("Killed", "the process died in this cell"),
+}
+
+
+def _result(
+    code: CellCode,
+    status: Status,
+    ename: str = "",
+    evalue: str = "",
+    outputs: Sequence[Mapping[str, object]] = (),
+) -> dict[str, object]:
+    return {
+        "index": code.cell.index,
+        "status": status,
+        "ename": ename,
+        "evalue": evalue,
+        "outputs": list(outputs),
+    }
