@@ -17,6 +17,7 @@ _GAP = 14.0  # between neighbours in a row
 _LETTER = 7.3  # width of a letter, a little more than any system's sans-serif needs
 _MARK = 16.0
 _SWEEPS = 24
+_PULLS = 300  # until chains hang straight; a row costs microseconds
 
 MARKS: Mapping[Verdict, str] = {
     Verdict.RIGHT: '<circle cx="8" cy="8" r="7"/><path d="M4.6 8.4l2.4 2.4 4.4-5"/>',
@@ -30,8 +31,7 @@ MARKS: Mapping[Verdict, str] = {
         '<circle class="dashed" cx="8" cy="8" r="6.2"/><path class="ink" d="M5.5 8h5"/>'
     ),
     Verdict.COULD_NOT_TELL: (
-        '<path class="solid" d="M8 .6L15.4 8 8 15.4.6 8z"/>'
-        '<path d="M6.2 6.4a1.9 1.9 0 1 1 2.6 1.8c-.6.2-.8.5-.8 1.2M8 11.4v.3"/>'
+        '<path class="solid" d="M8 .8l7.4 13.9H.6z"/><path d="M8 6v3.6M8 12v.2"/>'
     ),
 }
 """Inside a 16 x 16 box; shape and sign differ, so that colour is never the only difference."""
@@ -109,10 +109,12 @@ def _rows(edges: Edges) -> tuple[list[list[_Node]], list[list[tuple[int, int]]]]
     """Nodes by row, and each edge as the places (row, index) that it passes, loss end first."""
     depth = layers(edges)
     rows: list[list[_Node]] = [[] for _ in range(max(depth.values()) + 1)]
-    place: dict[str, tuple[int, int]] = {}
     for name, row in depth.items():
-        place[name] = (row, len(rows[row]))
-        rows[row].append(_Node(name, len(name) * _LETTER + _MARK + 18))
+        node = _Node(name, len(name) * _LETTER + _MARK + 22)
+        # Leaves go to either side, so that what the graph goes on through keeps to the middle.
+        left = name not in edges and sum(other.name not in edges for other in rows[row]) % 2 == 0
+        rows[row].insert(0 if left else len(rows[row]), node)
+    place = {node.name: (row, i) for row, nodes in enumerate(rows) for i, node in enumerate(nodes)}
     routes = []
     for step, inputs in edges.items():
         for name in dict.fromkeys(inputs):
@@ -159,7 +161,7 @@ def _place(rows: list[list[_Node]], routes: list[list[tuple[int, int]]]) -> None
         for a, b in itertools.pairwise(route):
             near.setdefault(a, []).append(rows[b[0]][b[1]])
             near.setdefault(b, []).append(rows[a[0]][a[1]])
-    for sweep in range(_SWEEPS):
+    for sweep in range(_PULLS):
         for row in range(len(rows)) if sweep % 2 == 0 else reversed(range(len(rows))):
             wanted = [
                 _mean([other.x for other in near.get((row, i), [])], node.x)
@@ -225,7 +227,7 @@ def _node(node: _Node, y: float, verdict: Verdict | None, first: bool) -> Markup
         _HEIGHT,
         round_,
         sign,
-        node.x + (_MARK / 2 if verdict else 0),
+        node.x + (_MARK / 2 + 2 if verdict else 0),
         y + 4.5,
         node.name,
     )

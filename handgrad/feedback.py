@@ -6,12 +6,13 @@ from typing import cast
 
 from markupsafe import Markup
 
-from handgrad import inert, picture
+from handgrad import inert
 from handgrad.drawing import Edges, draw, kind, mark
+from handgrad.picture import Drawn, describe, draw_error
 from handgrad.settings import FeedbackLevel
 from handgrad.template import render
-from handgrad.verdict import Finding, Report, Verdict
-from handgrad.words import amount, meaning_of, name_of, say, tell, text
+from handgrad.verdict import Finding, Note, Report, Verdict
+from handgrad.words import amount, joined, meaning_of, name_of, say, tell, text
 
 Notebook = Mapping[str, object]
 """A notebook as nbformat reads it; nbgrader's scores and comments are in its cells' metadata."""
@@ -87,7 +88,7 @@ class _Row:
     anchor: str = ""
     first: bool = False
     error: str = ""
-    picture: picture.Drawn | None = None
+    picture: Drawn | None = None
     pattern: str = ""
 
 
@@ -257,10 +258,13 @@ class _Maker:
                 tag = text("page.changed_by_hand", self.language)
             points = cell.score
         worth = amount(finding.max_points)
+        told = tell(finding, self.level, self.language)
+        if finding.verdict == Verdict.RIGHT_STEP:  # the legend says it once for all of them
+            told = tuple(s for s in told if s != say(Note("follow_through"), self.language))
         drawn, pattern = None, ""
         if finding.picture and self.level != "verdict" and finding.verdict == Verdict.WRONG:
-            drawn = picture.drawn(finding.name, finding.picture, self.language)
-            pattern = " ".join(picture.pattern(finding.picture, self.language))
+            drawn = draw_error(finding.name, finding.picture, self.language)
+            pattern = joined(describe(finding.picture, self.language), self.language)
         error = ""
         if finding.error is not None and self.level == "full" and finding.verdict == Verdict.WRONG:
             error = text("page.error_size", self.language, error=f"{finding.error:.2g}")
@@ -268,7 +272,7 @@ class _Maker:
             name=finding.name,
             points=f"{'?' if points is None else amount(points)} / {worth}",
             verdict=_shown(finding.verdict, self.language),
-            told=tuple(inert.sentence(s) for s in tell(finding, self.level, self.language)),
+            told=tuple(inert.sentence(s) for s in told),
             tag=tag,
             anchor=anchors.get(finding.grade_id, ""),
             first=first,
@@ -321,7 +325,7 @@ class _Maker:
         label = {
             "answer": text("page.your_answer", self.language),
             "written": text("page.your_answer", self.language),
-            "test": text("page.test_cell", self.language, name=cell.grade_id).replace("`", ""),
+            "test": text("page.test_cell", self.language),
         }.get(cell.role, "")
         if not label and cell.cell_type == "code":
             key = "page.given_cell" if cell.role == "given" else "page.other_cell"

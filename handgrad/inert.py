@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from markupsafe import Markup, escape
-from nbconvert.filters import markdown2html
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
@@ -21,7 +21,8 @@ _PYTHON = PythonLexer(stripnl=False, ensurenl=False)
 
 def markdown(source: str) -> Markup:
     """Rendered Markdown; formulas stay as they were typed."""
-    return Markup(clean_html(markdown2html(clean_markdown(source))))
+    renderer = IPythonRenderer(escape=False, exclude_anchor_links=True)
+    return Markup(clean_html(MarkdownWithMath(renderer=renderer).render(clean_markdown(source))))
 
 
 def code(source: str) -> Markup:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from handgrad.compare import TOLERANCE
 from handgrad.verdict import ErrorPicture
-from handgrad.words import text
+from handgrad.words import joined, text
 
 _SIDE = 512  # pixels of the longer side, about
 _PALETTE = bytes.fromhex("8d9299 fff1cc 10233f")  # nothing, too large, too small
@@ -28,7 +28,7 @@ class Drawn:
     key: str
 
 
-def drawn(name: str, picture: ErrorPicture, language: str) -> Drawn:
+def draw_error(name: str, picture: ErrorPicture, language: str) -> Drawn:
     """A square per entry: light where the answer is too large, dark where it is too small.
 
     The area of a square goes with the size of the error, so neither sign nor size needs colour.
@@ -39,7 +39,7 @@ def drawn(name: str, picture: ErrorPicture, language: str) -> Drawn:
     key = text("picture.key", language, largest=f"{largest:.2g}")
     if picture.step != (1, 1):
         rows, columns = picture.step
-        key += " " + text("picture.covers", language, rows=rows, columns=columns)
+        key = joined((key, text("picture.covers", language, rows=rows, columns=columns)), language)
     return Drawn(
         source="data:image/png;base64," + base64.b64encode(_png(width, height, pixels)).decode(),
         width=width,
@@ -50,13 +50,12 @@ def drawn(name: str, picture: ErrorPicture, language: str) -> Drawn:
             name=name,
             rows=picture.rows,
             columns=picture.columns,
-            pattern=" ".join(pattern(picture, language)),
         ),
         key=key,
     )
 
 
-def pattern(picture: ErrorPicture, language: str) -> list[str]:
+def describe(picture: ErrorPicture, language: str) -> list[str]:
     """What there is to see: stripes, whole rows or columns, one sign, and where it is worst."""
     values = _finite(picture.values)
     flat = [v for row in values for v in row]

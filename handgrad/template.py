@@ -1,6 +1,6 @@
 """Pages from the templates of this package, everything in them escaped unless it was made safe."""
 
-from functools import cache, partial
+from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -20,5 +20,8 @@ def _environment() -> Environment:
 
 def render(name: str, language: str, **values: object) -> str:
     """The template `name` with `values`, and `w(key, **parts)` for the words of the language."""
-    words = partial(text, language=language)
+
+    def words(key: str, **parts: object) -> str:
+        return text(key, language, **parts)
+
     return _environment().get_template(name).render(w=words, **values)

@@ -1,7 +1,8 @@
 """Codes become sentences of the reader's language, all of them kept in `words/<language>.toml`."""
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from string import Formatter
@@ -42,7 +43,7 @@ def keys(language: str) -> Mapping[str, frozenset[str]]:
     }
 
 
-def text(key: str, language: str, **parts: object) -> str:
+def text(key: str, language: str, /, **parts: object) -> str:
     """The sentence of a dotted key, filled in; KeyError on an unknown key or a missing part.
 
     Parts may come from a student's cell and sentences go to terminals, pages and spreadsheets, so
@@ -51,9 +52,21 @@ def text(key: str, language: str, **parts: object) -> str:
     sentence = _table(language).get(key)
     if sentence is None:
         raise KeyError(f"no words for {key!r} in {language!r}")
-    return sentence.format_map(
-        {name: line(str(value), _LONGEST_PART) for name, value in parts.items()}
-    )
+    shown = {name: line(str(value), _LONGEST_PART) for name, value in parts.items()}
+    if "where" in shown:
+        shown["where"] = _place(shown["where"], language)
+    return sentence.format_map(shown)
+
+
+def _place(where: str, language: str) -> str:
+    """A place such as "row 3, column 7" with the names of its axes in the reader's language."""
+    prefix = "axes."
+    names = {
+        key.removeprefix(prefix): word
+        for key, word in _table(language).items()
+        if key.startswith(prefix)
+    }
+    return re.sub("|".join(map(re.escape, names)), lambda match: names[match[0]], where)
 
 
 def known(code: str) -> bool:
@@ -86,7 +99,12 @@ def say(note: Note, language: str) -> str:
     for kind in ("remark", "problem"):
         if f"{kind}.{note.code}" in _table(language):
             return text(f"{kind}.{note.code}", language, **note.parts)
-    return f"{fact(note, language)} {ask(note, language)}"
+    return joined((fact(note, language), ask(note, language)), language)
+
+
+def joined(sentences: Iterable[str], language: str) -> str:
+    """Sentences one after the other; Chinese has no space between them."""
+    return ("" if language == "zh" else " ").join(sentences)
 
 
 def name_of(verdict: Verdict, language: str) -> str:
