@@ -229,10 +229,9 @@ def _shut_modules(doors: Doors) -> None:
     _shut(doors, torch.autograd.Function, "apply", "torch.autograd.Function.apply")
     for name in ("jacobian", "hessian", "vjp", "jvp", "vhp", "hvp"):
         _shut(doors, functional, name, f"torch.autograd.functional.{name}")
-    for name in ("make_dual", "unpack_dual", "enter_dual_level", "exit_dual_level", "dual_level"):
+    for name in ("make_dual", "enter_dual_level", "dual_level"):
         _shut(doors, forward_ad, name, f"torch.autograd.forward_ad.{name}")
-    for name in ("_enter_dual_level", "_exit_dual_level"):
-        _shut(doors, torch._C, name, "torch.autograd.forward_ad")
+    _shut(doors, torch._C, "_enter_dual_level", "torch.autograd.forward_ad")
     names = ("grad", "grad_and_value", "vjp", "jvp", "jacrev", "jacfwd", "hessian", "linearize")
     for holder in ("torch.func", "torch._functorch.apis", "torch._functorch.eager_transforms"):
         for name in names:
@@ -254,7 +253,7 @@ def _shut_ops(doors: Doors) -> None:
     ]
     for holder in holders:
         for name in dir(holder):
-            if "backward" in name or name in ("_make_dual", "_make_dual_copy", "_unpack_dual"):
+            if "backward" in name or name in ("_make_dual", "_make_dual_copy"):
                 try:
                     _shut(doors, holder, name, f"torch.{name}")
                 except (AttributeError, TypeError):

@@ -5,7 +5,6 @@ this one takes away the worker, the other submissions and every privilege, and c
 """
 
 import ctypes
-import gc
 import os
 import resource
 import signal
@@ -140,7 +139,6 @@ def close_all_but(kept: int) -> None:
         os.dup2(nowhere, fd)
     for low, high in ((3, kept), (kept + 1, 1 << 16)):
         os.closerange(low, high)
-    gc.freeze()
 
 
 def _own_proc() -> None:

@@ -14,6 +14,10 @@ from handgrad.cellcode import Namespace
 # Above this many bytes a tensor (the data set) is shared by all runs, and put right only where its
 # version counter says that someone wrote to it: copying it 24 times would be half of the budget.
 _BIG = 1 << 18
+# So are lists of more than this many plain values (the names): to copy one is to count a reference
+# to each of them, and so to copy every page they lie in after a fork. A few of them are looked at.
+_LONG = 4096
+_LOOKS = 64
 _ATOMS = frozenset({int, float, bool, str, bytes, type(None), complex})
 
 _set = torch.Tensor.set_
@@ -35,7 +39,24 @@ class _Shared:
             self.version = self.tensor._version
 
 
-_shared: dict[int, _Shared] = {}  # by id of the tensor, which it keeps alive
+class _SharedList:
+    """A long list of plain values that all runs of this process hold in common."""
+
+    def __init__(self, values: list[object]) -> None:
+        self.values = values
+        self.pristine = tuple(values)
+        self.looks = range(0, len(values), len(values) // _LOOKS)
+
+    def mend(self) -> None:
+        """Undo a shuffle, a sort, or another length."""
+        same = len(self.values) == len(self.pristine) and all(
+            self.values[at] is self.pristine[at] for at in self.looks
+        )
+        if not same:
+            self.values[:] = self.pristine
+
+
+_shared: dict[int, _Shared | _SharedList] = {}  # by id of what is shared, which it keeps alive
 
 
 class Snapshot:
@@ -85,6 +106,8 @@ class Snapshot:
             elif isinstance(value, list | tuple | set | frozenset):
                 if set(map(type, value)) <= _ATOMS:
                     self._flat.add(id(value))
+                    if type(value) is list and len(value) > _LONG:
+                        _shared.setdefault(id(value), _SharedList(value))
                 else:
                     self._look(list(value), seen)
             elif isinstance(value, dict):
@@ -103,6 +126,8 @@ class Snapshot:
         made: object
         if kind is Tensor:
             made = value if _is_big(value) else _copy_tensor(value, memo)
+        elif kind is list and id(value) in _shared:
+            made = value
         elif kind is list:
             made = list(value) if id(value) in self._flat else [self._copy(v, memo) for v in value]
         elif kind is tuple:

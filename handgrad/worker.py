@@ -177,6 +177,7 @@ class Worker:
     def child(self, notebook: str, cells: Sequence[Cell], pipe: int, dead: dict[int, Status],
               done: frozenset[str]) -> None:  # fmt: skip
         """In the forked process: into the jail, and run. Does not return."""
+        os.setsid()  # or a signal to the process group would reach the worker
         jail.close_all_but(pipe)
         if self.sandboxed:
             jail.enter(self.identity, self.limits, self.files)
