@@ -1,0 +1,8 @@
+"""Exercise 4, the student's own backward over several draws, and a hundred steps with it."""
+
+NOTEBOOK = "4_training"
+
+
+def test_answer(answer):
+    """The answer is the gradient of the loss, or what follows from training with it."""
+    answer.must_be_right()
