@@ -294,7 +294,7 @@ def skip(name):
 
 
 def picture(*titled):
-    """Draw (title, tensor) pairs side by side, each on a scale symmetric around 0."""
+    """Draw (title, tensor) or (title, tensor, size) side by side; colours run from -size to size."""
     if grading():
         return
     try:
@@ -303,11 +303,11 @@ def picture(*titled):
         print(say("no picture"))
         return
     _, axes = plt.subplots(1, len(titled), figsize=(4.5 * len(titled), 4), squeeze=False)
-    for axis, (title, tensor) in zip(axes[0], titled, strict=True):
+    for axis, (title, tensor, *size) in zip(axes[0], titled, strict=True):
         values = plain(tensor)
         values = values.reshape(values.shape[0], -1) if values.dim() > 1 else values.reshape(1, -1)
-        size = values.abs().max().item() or 1.0
-        drawn = axis.imshow(values, cmap="RdBu", vmin=-size, vmax=size, aspect="auto")
+        size = (size[0] if size else values.abs().max().item()) or 1.0
+        drawn = axis.imshow(values.numpy(), cmap="RdBu", vmin=-size, vmax=size, aspect="auto")
         axis.set_title(title)
         plt.colorbar(drawn, ax=axis)
     plt.tight_layout()
@@ -315,10 +315,11 @@ def picture(*titled):
 
 
 def pictures(name, got, want):
-    """Draw yours, the target and the difference."""
+    """Draw yours and the target on one scale, and the difference on its own."""
     got, want = plain(got).reshape(want.shape), plain(want)
+    size = want.abs().max().item()
     picture(
-        (f"d{name}: {say('yours')}", got),
-        (say("target"), want),
+        (f"d{name}: {say('yours')}", got, size),
+        (say("target"), want, size),
         (say("difference"), got - want),
     )
