@@ -7,7 +7,7 @@ import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -77,6 +77,11 @@ class Assignment:
         if not (graders / "forward.py").is_file():
             raise UserError(name, "this package brings no such assignment", "Check the spelling.")
         return cls._read(name, graders, here / "release" / name, secrets.token_hex(16))
+
+    def only(self, *notebooks: str) -> "Assignment":
+        """The same assignment with nothing but these notebooks in it."""
+        exercises = {stem: self.exercises[stem] for stem in notebooks}
+        return replace(self, exercises=exercises)
 
     @classmethod
     def _read(cls, name: str, graders: Path, release: Path, secret: str) -> "Assignment":

@@ -35,8 +35,10 @@ class Sighting:
 class Diagnosis:
     """The hypotheses about one exercise; predictions are kept, as they do not depend on the student."""
 
-    def __init__(self, exercise: Exercise) -> None:
+    def __init__(self, exercise: Exercise, language: str) -> None:
+        """`language` is the one in which the assignment's own questions are asked."""
         self._exercise = exercise
+        self._language = language
         self._graph = exercise.graph
         self._kept: dict[tuple[str, int], tuple[Point, list[list[Hypothesis]]]] = {}
 
@@ -74,7 +76,9 @@ class Diagnosis:
             self._kept[key] = (sighting.point, [])  # holding the point keeps its id unique
         tiers = self._kept[key][1]
         while len(tiers) <= tier:
-            case = _Case(self._exercise, name, sighting.point, sighting.wanted)
+            case = _Case(
+                self._exercise, self._language, name, sighting.point, sighting.wanted
+            )
             tiers.append(
                 [h for h in _TIERS[len(tiers)](case) if not _is_right(sighting.wanted, h[1])]
             )
@@ -97,6 +101,7 @@ class _Case:
     """One gradient at one point, with the few things that every hypothesis needs."""
 
     exercise: Exercise
+    language: str
     name: str
     point: Point
     wanted: Wanted
@@ -136,7 +141,8 @@ def _assignment(case: _Case) -> Iterator[Hypothesis]:
     for mistake in case.exercise.mistakes:
         if mistake.step == case.name:
             predicted = mistake.rule(case.point.values, case.point.upstream, case.point.constants)
-            yield Note("assignment", {"name": mistake.name}), predicted
+            question = mistake.question[case.language]
+            yield Note("assignment", {"name": mistake.name, "question": question}), predicted
 
 
 def _structure(case: _Case) -> Iterator[Hypothesis]:

@@ -57,7 +57,7 @@ class Judge:
         self.notebook = notebook
         self.exercise = exercise
         self._settings = settings
-        self._diagnosis = Diagnosis(exercise)
+        self._diagnosis = Diagnosis(exercise, settings.language)
         self._references = {
             scenario.name: Reference(
                 exercise,

@@ -13,6 +13,7 @@ from handgrad.errors import UserError
 from handgrad.evidence import Evidence
 from handgrad.execute import Executor
 from handgrad.grade import Graders, Sheet, judge_sheets
+from handgrad.intake import take
 from handgrad.judge import PUBLIC
 from handgrad.pytest_plugin import Judgements
 from handgrad.submission import Prepared, blank, prefix, read
@@ -52,19 +53,13 @@ class Marker:
         self._graders.__exit__(kind, error, traceback)
         self._executor.__exit__(kind, error, traceback)
 
-    def mark(
-        self,
-        student: str,
-        files: Mapping[str, bytes],
-        problems: Mapping[str, tuple[Note, ...]] | None = None,
-    ) -> Marked:
+    def mark(self, student: str, files: Mapping[str, bytes]) -> Marked:
         """Mark the notebooks of one submission.
 
         `files` are the notebooks' bytes by stem; one that is not there counts as not attempted, one
-        that cannot be read gets no mark at all. `problems` were found when the files were taken.
-        The same bytes and assignment give the same report.
+        that cannot be read gets no mark at all. The same bytes and assignment give the same report.
         """
-        reader = _Reader(self.assignment, files, problems or {})
+        reader = _Reader(self.assignment, files)
         evidence = self._executor.run({stem: one.cells for stem, one in reader.prepared.items()})
         report = self._graders.grade(
             student, reader.sheets(evidence), digest_of(self.assignment, files)
@@ -78,14 +73,9 @@ class Marker:
 class _Reader:
     """The notebooks of one submission, each put back on the release."""
 
-    def __init__(
-        self,
-        assignment: Assignment,
-        files: Mapping[str, bytes],
-        problems: Mapping[str, tuple[Note, ...]],
-    ) -> None:
+    def __init__(self, assignment: Assignment, files: Mapping[str, bytes]) -> None:
         self.prepared: dict[str, Prepared] = {}
-        self._problems = {stem: problems.get(stem, ()) for stem in assignment.exercises}
+        self._problems: dict[str, tuple[Note, ...]] = dict.fromkeys(assignment.exercises, ())
         self._unreadable: dict[str, str] = {}
         for stem in assignment.exercises:
             self.prepared[stem] = self._read(assignment, stem, files.get(stem))
@@ -93,8 +83,7 @@ class _Reader:
     def _read(self, assignment: Assignment, stem: str, data: bytes | None) -> Prepared:
         released = assignment.release[stem]
         if data is None:
-            if not self._problems[stem]:
-                self._problems[stem] = (Note("missing"),)
+            self._problems[stem] = (Note("missing"),)
             return blank(released)
         try:
             return read(data, released, assignment.settings.limits, f"{stem}.ipynb")
@@ -128,7 +117,8 @@ def executor(assignment: Assignment, *, sandboxed: bool = True) -> Executor:
 
 def judge_folder(assignment: Assignment, folder: Path) -> Judgements:
     """Judgements on a submission's folder, for a pytest session that a person started."""
-    reader = _Reader(assignment, *take(folder, assignment.release))
+    limits = assignment.settings.limits
+    reader = _Reader(assignment, take(folder, assignment.release, assignment.files, limits).files)
     with executor(assignment) as running:
         evidence = running.run({stem: one.cells for stem, one in reader.prepared.items()})
     return judge_sheets(assignment, reader.sheets(evidence))

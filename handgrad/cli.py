@@ -1,0 +1,76 @@
+"""The `handgrad` command: words in, one exit status out; every sub-command is a few lines."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from handgrad import __version__
+from handgrad.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 if it did what was asked, 1 if a person has something to mend."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except UserError as error:
+        print(f"handgrad: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("handgrad: stopped. Run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="handgrad", description="Grade gradients written by hand, one step at a time."
+    )
+    parser.add_argument("--version", action="version", version=f"handgrad {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    check = commands.add_parser("check", help="grade one notebook, without a gradebook")
+    check.add_argument("notebook", type=Path)
+    check.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_course(check)
+    check.add_argument(
+        "--no-sandbox",
+        action="store_true",
+        help="run the notebook without the sandbox: only for one that you vouch for",
+    )
+    check.set_defaults(run=_check)
+    return parser
+
+
+def _add_course(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--course", type=Path, default=None, help="the course's folder (default: found from here)"
+    )
+
+
+def find_course(start: Path) -> Path | None:
+    """The course that a folder lies in: the nearest one above with graders and nbgrader's settings."""
+    for folder in (start, *start.parents):
+        if (folder / "nbgrader_config.py").is_file() and (folder / "graders").is_dir():
+            return folder
+    return None
+
+
+def _check(options: argparse.Namespace) -> int:
+    from handgrad.check import as_json, check, print_table
+
+    result = check(
+        options.notebook,
+        options.course or find_course(Path.cwd()),
+        sandboxed=not options.no_sandbox,
+    )
+    if options.json:
+        print(json.dumps(as_json(result), ensure_ascii=False, indent=2))
+    else:
+        print_table(result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
