@@ -105,7 +105,9 @@ def test_a_true_gradient_of_zero_is_met_by_rounding_noise(
     check: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
     check.cmp("b1", torch.full((64,), 2e-9), with_grad(torch.full((64,), -1e-9)))
-    assert "close" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "close" in said
+    assert "cannot see a wrong sign" in said
 
 
 def test_progress_counts_what_is_right_and_names_the_next(

@@ -21,7 +21,7 @@ LANGUAGE = "en"  # the instructor's choice: "en" or "zh"
 
 CLOSE = 1e-5  # largest error, relative to the target's largest entry, that rounding can explain
 NEAR = 1e-2  # up to here something small is missing; beyond it something large is
-FLOOR = 1e-8  # smaller differences are rounding even where the true gradient is zero
+FLOOR = 5e-8  # smaller differences are rounding even where the true gradient is zero
 
 # The gradients of exercise 1 in the order of the backward pass; the others use a few of them.
 # fmt: off
@@ -48,6 +48,10 @@ WORDS = {
     "flat": (
         "; shape {got} where {name} has {want}: accepted, only axes of size 1 differ",
         ";形状是 {got},{name} 是 {want}:只差长度为 1 的轴,可以接受",
+    ),
+    "vanishing": (
+        "; the true gradient is 0, so this cannot see a wrong sign or a missing term",
+        ";真实梯度为 0,因此这里看不出符号错误或遗漏的项",
     ),
     "none": ("not attempted yet", "还没有作答"),
     "skipped": ("skipped: autograd's value, no points", "已跳过:用的是 autograd 的值,不得分"),
@@ -164,7 +168,7 @@ def judge(name, got, want):
         return "exact", say("exact") + remark
     error, scale = (got - want).abs().max().item(), want.abs().max().item()
     if error <= CLOSE * scale + FLOOR:
-        return "close", say("close") + remark
+        return "close", say("close") + (say("vanishing") if scale <= FLOOR else "") + remark
     level = "near" if error <= NEAR * scale else "off"
     return level, say(level) + explain(got, want) + remark
 
