@@ -90,10 +90,10 @@ def draw(
             continue
         pieces.append(_node(node, _middle(row), verdicts.get(node.name), node.name == first))
         if node.name == first and flag:
-            room = where.get((row, i + 1))
-            side, extent = _flag(node, _middle(row), flag, to_left=room is not None and i == 0)
-            pieces.append(side)
-            left, right = min(left, extent), max(right, extent)
+            side = "right" if (row, i + 1) not in where else "left" if i == 0 else "below"
+            shown, *reach = _flag(node, _middle(row), flag, side)
+            pieces.append(shown)
+            left, right = min(left, *reach), max(right, *reach)
     box = (left - 6, 0.0, right - left + 12, _middle(len(rows) - 1) + _HEIGHT / 2 + 8)
     return Markup(
         '<svg class="graph" role="img" aria-label="{}" viewBox="{}" style="max-width:{:.0f}px">'
@@ -233,12 +233,14 @@ def _node(node: _Node, y: float, verdict: Verdict | None, first: bool) -> Markup
     )
 
 
-def _flag(node: _Node, y: float, words: str, *, to_left: bool) -> tuple[Markup, float]:
-    """The words beside the node, with how far they reach."""
-    side = -1 if to_left else 1
-    x = node.x + side * (node.width / 2 + 7)
-    wide = sum(_LETTER if ord(c) < 0x2E80 else 13 for c in words)
-    text = Markup('<text class="flag" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
-        x, y + 4.5, "end" if to_left else "start", f"{words} ▸" if to_left else f"◂ {words}"
-    )
-    return text, x + side * (wide + 18)
+def _flag(node: _Node, y: float, words: str, side: str) -> tuple[Markup, float, float]:
+    """The words beside the node where there is room, else below; with how far they reach."""
+    wide = 18 + sum(_LETTER if ord(c) < 0x2E80 else 13 for c in words)
+    away = node.width / 2 + 7
+    x, y, shown, start = {
+        "right": (node.x + away, y + 4.5, f"◂ {words}", node.x + away),
+        "left": (node.x - away, y + 4.5, f"{words} ▸", node.x - away - wide),
+        "below": (node.x, y + _HEIGHT / 2 + 14, f"▴ {words}", node.x - wide / 2),
+    }[side]
+    flag = Markup('<text class="flag {}" x="{:.1f}" y="{:.1f}">{}</text>')
+    return flag.format(side, x, y, shown), start, start + wide

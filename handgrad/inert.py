@@ -1,5 +1,7 @@
 """What a student's cell holds and showed, as HTML in which nothing runs and nothing is fetched."""
 
+import html
+import re
 from collections.abc import Iterable, Mapping
 
 from markupsafe import Markup, escape
@@ -9,6 +11,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from handgrad.display import clean_html, clean_markdown, clean_outputs
+from handgrad.formula import formula
 from handgrad.words import text
 
 _LONGEST_TEXT = 20_000  # characters of one output
@@ -19,10 +22,36 @@ _CODE = HtmlFormatter(nowrap=True, classprefix="c-")
 _PYTHON = PythonLexer(stripnl=False, ensurenl=False)
 
 
+_PLACE = re.compile("\ue000(\\d{1,6})\ue001")  # of a formula, while the text around it is sanitised
+
+
+class _Renderer(IPythonRenderer):
+    """Takes the formulas out of the text."""
+
+    def __init__(self) -> None:
+        super().__init__(escape=False, exclude_anchor_links=True)
+        self.formulas: list[Markup] = []
+
+    def inline_math(self, body: str) -> str:
+        return self._keep(formula(html.unescape(body), block=False))
+
+    def block_math(self, body: str) -> str:
+        return self._keep(formula(html.unescape(body), block=True))
+
+    def _keep(self, made: Markup) -> str:
+        self.formulas.append(made)
+        return f"\ue000{len(self.formulas) - 1}\ue001"
+
+    def back(self, place: re.Match[str]) -> str:
+        number = int(place[1])  # of any size: the student can type the marks as well
+        return self.formulas[number] if number < len(self.formulas) else ""
+
+
 def markdown(source: str) -> Markup:
-    """Rendered Markdown; formulas stay as they were typed."""
-    renderer = IPythonRenderer(escape=False, exclude_anchor_links=True)
-    return Markup(clean_html(MarkdownWithMath(renderer=renderer).render(clean_markdown(source))))
+    """Rendered Markdown with its formulas set."""
+    renderer = _Renderer()
+    rendered = clean_html(MarkdownWithMath(renderer=renderer).render(clean_markdown(source)))
+    return Markup(_PLACE.sub(renderer.back, rendered))
 
 
 def code(source: str) -> Markup:

@@ -1,0 +1,38 @@
+"""What several test files need: a real browser, and the accessibility checker."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+AXE = "4.10.3"  # of axe-core, from the npm registry
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, headless. Module-wide: its event loop would disturb other tests."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    assert chromium, "no Chromium on PATH: install it (`apt-get install chromium`) and run again"
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def axe(pytestconfig: pytest.Config) -> str:
+    """The source of axe-core, fetched once into `build/` and left there."""
+    build = pytestconfig.rootpath / "build"
+    script = build / "node_modules" / "axe-core" / "axe.min.js"
+    if not script.exists():
+        npm = shutil.which("npm")
+        assert npm, "no npm on PATH: install it (`apt-get install npm`) and run again"
+        build.mkdir(exist_ok=True)
+        subprocess.run(
+            [npm, "install", "--prefix", str(build), "--no-save", f"axe-core@{AXE}"],
+            check=True,
+            capture_output=True,
+        )
+    return script.read_text(encoding="utf-8")
