@@ -42,7 +42,23 @@ class Identity:
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_own_pids: int | None = None
+_own_pids = -1
+
+
+def settle() -> None:
+    """Become process 1 of a pid namespace that this process itself made, and so may return to.
+
+    bubblewrap's belongs to another user namespace where it was started by an ordinary user. Returns
+    in a child; the parent stays behind to wait for it, holding nothing else.
+    """
+    global _own_pids
+    _call("a pid namespace", _libc.unshare, _CLONE_NEWPID)
+    pid = os.fork()
+    if pid:
+        os.closerange(0, 1 << 16)
+        _, status = os.waitpid(pid, 0)
+        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+    _own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def fork() -> int:
@@ -51,14 +67,12 @@ def fork() -> int:
     Asking for a pid namespace is meant for the next child only, so the worker then returns to its
     own: without that every submission would lie one namespace deeper, and the 33rd would fail.
     """
-    global _own_pids
-    if _own_pids is None:
-        _own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     _call("a new pid namespace", _libc.unshare, _CLONE_NEWPID)
+    pid = -1
     try:
         pid = os.fork()
     finally:
-        if os.getpid() != 1:
+        if pid:
             _call("return to the pid namespace", _libc.setns, _own_pids, _CLONE_NEWPID)
     return pid
 

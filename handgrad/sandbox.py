@@ -20,7 +20,12 @@ JAILED = (
     "namespace", "plan", "runner", "seccomp", "shell", "tape", "wire", "worker",
 )  # fmt: skip
 
-_START = "import sys; sys.path[:0] = {path!r}; from handgrad.worker import main; main({inward}, {outward})"
+_START = (
+    "import sys; sys.path[:0] = {path!r}; {first}"
+    "from handgrad.worker import main; main({inward}, {outward})"
+)
+# Before torch is imported, as a process is left behind by it.
+_SETTLE = "from handgrad.jail import settle; settle(); "
 _SYSTEM = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/local/lib",
            "/usr/share/zoneinfo", "/usr/share/fonts", "/etc/ld.so.cache", "/etc/localtime",
            "/sys/devices/system/cpu", "/nix/store", "/gnu/store")  # fmt: skip
@@ -60,7 +65,7 @@ def jailed(inward: int, outward: int) -> Launch:
     for name, value in ENVIRONMENT.items():
         arguments += ["--setenv", name, value]
     path = ["/jail", *(f"/site/{number}" for number in range(len(sites)))]
-    code = _START.format(path=path, inward=inward, outward=outward)
+    code = _START.format(path=path, first=_SETTLE, inward=inward, outward=outward)
     arguments += ["--chdir", "/tmp", str(interpreter), "-I", "-S", "-B", "-c", code]
     return Launch(tuple(arguments), {}, _free_uid() if root else None)
 
@@ -68,7 +73,7 @@ def jailed(inward: int, outward: int) -> Launch:
 def unjailed(inward: int, outward: int) -> Launch:
     """The same worker without a jail, for submissions that a person vouches for."""
     package = Path(__file__).resolve().parent.parent
-    code = _START.format(path=[str(package)], inward=inward, outward=outward)
+    code = _START.format(path=[str(package)], first="", inward=inward, outward=outward)
     environment = {**os.environ, **{k: v for k, v in ENVIRONMENT.items() if "THREADS" in k}}
     environment |= {"MPLBACKEND": "Agg", "HANDGRAD_GRADING": "1"}
     return Launch((sys.executable, "-B", "-c", code), environment, None)
