@@ -45,6 +45,7 @@ class _Cell:
     source: str
     outputs: tuple[Mapping[str, object], ...]
     nbgrader: Mapping[str, object]
+    made: bool = False  # put into the graded notebook by ourselves; the page says it on its own
 
     @property
     def grade_id(self) -> str:
@@ -301,7 +302,7 @@ class _Maker:
         """Each answer with the tests that follow it in one frame; everything else by itself."""
         groups: list[_Group] = []
         for cell in cells:
-            if not cell.source.strip() and cell.role == "other":
+            if cell.made or (not cell.source.strip() and cell.role == "other"):
                 continue
             framed = cell.role in ("answer", "test", "written")
             previous = groups[-1] if groups else None
@@ -336,7 +337,13 @@ class _Maker:
             if is_prose
             else inert.code(cell.source)
         )
-        return _ShownCell(label, body, inert.outputs(cell.outputs, self.language), anchor)
+        # What a test cell shows is the verdict again, or the error that explains it.
+        shown = [
+            output
+            for output in cell.outputs
+            if cell.role != "test" or output.get("output_type") == "error"
+        ]
+        return _ShownCell(label, body, inert.outputs(shown, self.language), anchor)
 
     def _drawing(self, findings: Sequence[Finding], edges: Edges, wrong: Finding | None) -> Markup:
         names = {*edges, *(name for inputs in edges.values() for name in inputs)}
@@ -377,6 +384,7 @@ def _cells(notebook: Notebook) -> Iterator[_Cell]:
                 if isinstance(output, Mapping)
             ),
             nbgrader=nbgrader if isinstance(nbgrader, Mapping) else {},
+            made=cell.get("id") == "handgrad-problems",  # see annotate.py
         )
 
 
