@@ -40,6 +40,12 @@ def _parser() -> argparse.ArgumentParser:
         help="run the notebook without the sandbox: only for one that you vouch for",
     )
     check.set_defaults(run=_check)
+
+    own = commands.add_parser("selfcheck", help="let an assignment prove what it says of itself")
+    own.add_argument("assignment")
+    own.add_argument("--matrix", type=Path, help="write mistakes made against mistakes named here")
+    _add_course(own)
+    own.set_defaults(run=_selfcheck)
     return parser
 
 
@@ -70,6 +76,30 @@ def _check(options: argparse.Namespace) -> int:
     else:
         print_table(result)
     return 0
+
+
+def _selfcheck(options: argparse.Namespace) -> int:
+    from handgrad.selfcheck import matrix, selfcheck
+
+    outcomes = []
+    for outcome in selfcheck(_course(options), options.assignment):
+        outcomes.append(outcome)
+        mark = "no " if outcome.complaint else "yes"
+        print(f"{mark}  {outcome.label}  {outcome.complaint}".rstrip(), flush=True)
+    if options.matrix:
+        options.matrix.write_text(matrix(outcomes, options.assignment), encoding="utf-8")
+    failed = [outcome for outcome in outcomes if outcome.complaint]
+    print(f"{len(outcomes) - len(failed)} of {len(outcomes)} as they should be")
+    return 1 if failed else 0
+
+
+def _course(options: argparse.Namespace) -> Path:
+    course = options.course or find_course(Path.cwd())
+    if course is None:
+        raise UserError(
+            str(Path.cwd()), "this is no course, and lies in none", "Go to one, or use --course"
+        )
+    return Path(course)
 
 
 if __name__ == "__main__":

@@ -76,9 +76,7 @@ class Diagnosis:
             self._kept[key] = (sighting.point, [])  # holding the point keeps its id unique
         tiers = self._kept[key][1]
         while len(tiers) <= tier:
-            case = _Case(
-                self._exercise, self._language, name, sighting.point, sighting.wanted
-            )
+            case = _Case(self._exercise, self._language, name, sighting.point, sighting.wanted)
             tiers.append(
                 [h for h in _TIERS[len(tiers)](case) if not _is_right(sighting.wanted, h[1])]
             )
@@ -170,6 +168,10 @@ def _structure(case: _Case) -> Iterator[Hypothesis]:
         yield Note("transposed"), want.T
     yield from _overwritten(case)
     yield from _constants_left_out(case)
+    for step in case.consumers:
+        if step.name in case.point.upstream and case.point.values[step.name].shape == want.shape:
+            note = Note("no_local_factor", {"consumer": step.name})
+            yield note, case.instead(step.name, case.point.upstream[step.name])
     ones = {s.name: torch.ones_like(case.point.values[s.name]) for s in case.consumers}
     yield (
         Note("no_upstream"),
@@ -184,9 +186,6 @@ def _substitution(case: _Case) -> Iterator[Hypothesis]:
         out = values[step.name]
         if step.name in upstream:
             mine = upstream[step.name]
-            if mine.shape == case.wanted.want.shape:
-                note = Note("no_local_factor", {"consumer": step.name})
-                yield note, case.instead(step.name, mine)
             for other, gradient in upstream.items():
                 if other != step.name and gradient.shape == mine.shape:
                     note = Note("other_gradient", {"used": "d" + other, "meant": "d" + step.name})
@@ -207,6 +206,7 @@ def _substitution(case: _Case) -> Iterator[Hypothesis]:
                 if meant != case.name and gradient.shape == values[meant].shape:
                     note = Note("other_value", {"used": "d" + used, "meant": meant})
                     yield note, case.instead(step.name, _with_value(case, step, meant, gradient))
+        yield from _other_factor(case, step)
         part = case.wanted.parts[step.name]
         for base, power in itertools.product({case.name, step.name}, (-2, -1, 1, 2)):
             number = values[base]
@@ -225,6 +225,21 @@ _TIERS: tuple[Callable[[_Case], Iterator[Hypothesis]], ...] = (
 
 def _with_value(case: _Case, step: Step, meant: str, value: Tensor) -> Tensor:
     return case.local(step, values={meant: value})
+
+
+def _other_factor(case: _Case, step: Step) -> Iterator[Hypothesis]:
+    """Where the local derivative is itself a forward value (exp: its output), another in its place."""
+    values, shape = case.point.values, case.wanted.want.shape
+    if step.name not in case.point.upstream or values[step.name].shape != shape:
+        return
+    upstream = case.point.upstream[step.name]
+    derivative = case.local(step, upstream=torch.ones_like(upstream))
+    alike = [name for name, value in values.items() if value.shape == shape]
+    for meant in alike:
+        if _same(values[meant], derivative, float(derivative.abs().max())):
+            for used in alike:
+                note = Note("other_value", {"used": used, "meant": meant})
+                yield note, case.instead(step.name, upstream * values[used])
 
 
 def _earlier(case: _Case, step: Step) -> list[Tensor]:

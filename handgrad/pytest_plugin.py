@@ -79,8 +79,8 @@ class Feed:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = session.items
-        for self._current in self._submissions:
-            self._outcomes = {}
+        for judgements in self._submissions:
+            self._current, self._outcomes = judgements, {}
             for item, following in zip(items, [*items[1:], None], strict=True):
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             self._deliver(self._outcomes)
@@ -102,7 +102,7 @@ class ByHand:
         self._config = config
         self._folder = folder
         self._assignment: Assignment | None = None
-        self._judged: dict[tuple[str, str], Judged] | None = None
+        self._judged: Judgements | None = None
         self.report: Report | None = None
 
     @property

@@ -11,10 +11,6 @@ import torch.nn.functional as F
 from handgrad.exercise import Mistake
 
 
-def _softmax_minus_one_hot(v, k):
-    return F.softmax(v["logits"], 1) - F.one_hot(k.Yb, v["logits"].shape[1])
-
-
 def _batch_norm(v, u, k, *, mean=1.0, var=1.0, correction=1):
     """The closed form with its mean and variance terms weighted, and n - correction in the variance."""
     diff = v["hprebn"] - v["hprebn"].mean(0, keepdim=True)
@@ -39,10 +35,6 @@ _BATCH_VAR = {
 _BESSEL = {
     "en": "By what did the forward pass divide to get the variance? The backward pass must match it.",
     "zh": "前向计算求方差时除以了多少？反向计算必须与之一致。",
-}
-_MEAN_LOSS = {
-    "en": "The loss is a mean over the batch. Where does that show in its gradient?",
-    "zh": "损失是对整个批取平均的。这在梯度里体现在哪里？",
 }
 
 EVERY_STEP = (
@@ -100,12 +92,6 @@ def _whole_rows(v, u):
 
 
 CROSS_ENTROPY = (
-    Mistake(
-        "logits",
-        "1/n missing",
-        lambda v, u, k: _softmax_minus_one_hot(v, k),
-        _MEAN_LOSS,
-    ),
     Mistake(
         "logits",
         "label not subtracted",
