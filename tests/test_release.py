@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbgrader.utils import compute_checksum
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "source" / "backprop"
@@ -20,13 +21,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
 
 
-@pytest.fixture(scope="module")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What nbgrader makes of the source just now, in a course folder whose name has a space."""
-    course = tmp_path_factory.mktemp("a course")
+def generate(course: Path, settings: str = "") -> Path:
+    """What nbgrader makes of the source just now, in a course folder of its own."""
     for name in ("source", "data"):
         shutil.copytree(ROOT / name, course / name, symlinks=True)
-    shutil.copy(ROOT / "nbgrader_config.py", course)
+    config = (ROOT / "nbgrader_config.py").read_text(encoding="utf-8")
+    (course / "nbgrader_config.py").write_text(config + settings, encoding="utf-8")
     # nbgrader looks for `alembic` on PATH by its bare name
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
@@ -39,6 +39,12 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stderr
     return course / "release" / "backprop"
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The release made just now; the folder's name has a space."""
+    return generate(tmp_path_factory.mktemp("a course"))
 
 
 def test_the_committed_release_is_what_the_source_gives_byte_for_byte(generated: Path) -> None:
@@ -151,3 +157,12 @@ def test_everything_before_the_first_answer_is_given(stem: str) -> None:
         assert cell.metadata.nbgrader.locked
         assert not cell.metadata.nbgrader.grade
     assert sum("parameters" in cell.metadata.get("tags", []) for cell in codes) == 1
+
+
+def test_the_courses_address_is_set_in_one_place(tmp_path: Path) -> None:
+    made = generate(tmp_path, settings='\nc.CourseUrl.url = "https://example.org/backprop"\n')
+    for stem in STEMS:
+        first = nbformat.read(made / f"{stem}.ipynb", as_version=4).cells
+        (cell,) = [cell for cell in first if cell.id == "given_files"]
+        assert 'COURSE_URL = "https://example.org/backprop"  # set by the instructor' in cell.source
+        assert cell.metadata.nbgrader.checksum == compute_checksum(cell)

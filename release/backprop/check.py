@@ -35,7 +35,7 @@ EVERY_STEP = (
 WORDS = {
     "exact": ("exact: the very same floats", "完全相等:每一位都相同"),
     "close": ("close: only rounding differs", "足够接近:只差舍入误差"),
-    "near": ("near, not right: something small is missing", "很近但不对:漏掉了一个小项"),
+    "near": ("near: something small is missing", "很近,但漏掉了一个小项"),
     "off": ("off", "不对"),
     "shape": (
         "shape {got}, but {name} has {want}: a gradient has the shape of its variable",
@@ -50,8 +50,8 @@ WORDS = {
         ";形状是 {got},{name} 是 {want}:只差长度为 1 的轴,可以接受",
     ),
     "vanishing": (
-        "; the true gradient is 0, so this cannot see a wrong sign or a missing term",
-        ";真实梯度为 0,因此这里看不出符号错误或遗漏的项",
+        "; the true gradient is 0: a wrong sign would not show here",
+        ";真实梯度为 0:符号错误在这里看不出来",
     ),
     "none": ("not attempted yet", "还没有作答"),
     "skipped": ("skipped: autograd's value, no points", "已跳过:用的是 autograd 的值,不得分"),
