@@ -1,0 +1,288 @@
+"""A lecture's own notebook, one long one, as the course's notebooks with their cells filled."""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from handgrad.extract import Answer, Extraction, Taken
+from handgrad.flow import Slices, Use, Version, flow
+from handgrad.matching import slots_of
+from handgrad.notebookfile import RawCell
+from handgrad.reading import Reading
+from handgrad.syllabus import Lesson, Syllabus
+from handgrad.training import backward
+from handgrad.verdict import Note
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+FEW, SOME, MANY = 3, 6, 12
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """Code for the course's cells, by notebook and grade id; what was found where, and what was not.
+
+    `cells` are the numbers of the cells that each answer was taken from.
+    """
+
+    code: Mapping[str, Mapping[str, str]]
+    cells: Mapping[str, Mapping[str, tuple[int, ...]]]
+    notes: tuple[Note, ...]
+
+
+def recognise(cells: Sequence[RawCell], syllabus: Syllabus) -> bool:
+    """Whether this is the lecture's notebook: it computes its values, and has gradients of them.
+
+    A notebook of the course itself is not; neither is a file that only has the name.
+    """
+    known = {answer for lesson in syllabus.lessons for answer in lesson.outline.answers}
+    if any(cell.grade_id in known for cell in cells):
+        return False
+    reading = Reading(cells, syllabus)
+    outline = syllabus.step_by_step.outline
+    made = {version.name for version in reading.flow.versions}
+    if reading.loop is not None:
+        made |= {name for each in flow(reading.loop.body).makes for name in each}
+    meant = set(reading.forward[syllabus.step_by_step.notebook].values())
+    values = len((made | meant) & outline.forward)
+    gradients = len(made & reading.targets) + len({c.target for c in reading.comparisons})
+    return values >= MANY or (values >= SOME and gradients >= FEW)
+
+
+def extract(cells: Sequence[RawCell], syllabus: Syllabus) -> Extracted:
+    """The answers to all exercises of a lecture notebook's cells."""
+    return _Reader(cells, syllabus).extracted()
+
+
+def convert(
+    cells: Sequence[RawCell], syllabus: Syllabus, released: Mapping[str, "NotebookNode"]
+) -> tuple[dict[str, "NotebookNode"], Extracted]:
+    """The released notebooks with the answers in them; what was not found stays as released."""
+    extracted = extract(cells, syllabus)
+    return filled(released, extracted), extracted
+
+
+def filled(
+    released: Mapping[str, "NotebookNode"], extracted: Extracted
+) -> dict[str, "NotebookNode"]:
+    """Copies of the released notebooks with the code put in the solution cells."""
+    notebooks = {}
+    for name, notebook in released.items():
+        notebooks[name] = deepcopy(notebook)
+        code = extracted.code.get(name, {})
+        for slot in slots_of(notebooks[name]):
+            if slot.kind == "answer" and slot.cell_type == "code" and slot.grade_id in code:
+                slot.cell.source = code[slot.grade_id]
+    return notebooks
+
+
+class _Reader:
+    """Takes one notebook's answers lesson by lesson; those before see to what those after may read."""
+
+    def __init__(self, cells: Sequence[RawCell], syllabus: Syllabus) -> None:
+        self.syllabus = syllabus
+        self.reading = Reading(cells, syllabus)
+        self.first = syllabus.step_by_step
+        self.others = [
+            lesson
+            for lesson in syllabus.lessons
+            if lesson is not self.first and not lesson.outline.function
+        ]
+        self.notes: list[Note] = []
+
+    def extracted(self) -> Extracted:
+        reading = self.reading
+        for line in reading.listing.unreadable:
+            parts = {"cell": str(line.cell), "line": str(line.line), "text": line.text}
+            self.notes.append(Note("lecture_unreadable", parts))
+        self._say_forward()
+        chosen = self._choose()
+        code: dict[str, Mapping[str, str]] = {}
+        cells: dict[str, Mapping[str, tuple[int, ...]]] = {}
+        for lesson in self.syllabus.lessons:
+            if lesson.outline.function:
+                name = lesson.outline.answers[0]
+                text = self._training(lesson)
+                code[lesson.notebook] = {name: text} if text else {}
+                at = reading.loop.cell if reading.loop is not None else 0
+                cells[lesson.notebook] = {name: (at,)} if text else {}
+            else:
+                taken = self._taken(lesson, chosen)
+                code[lesson.notebook] = taken.code
+                cells[lesson.notebook] = taken.cells
+        return Extracted(code, cells, tuple(self.notes))
+
+    def _say_forward(self) -> None:
+        """Say which values of the forward pass have other names here, and which other formulas."""
+        reading, lesson = self.reading, self.first
+        meant = reading.forward[lesson.notebook]
+        before = {
+            statement.index
+            for statement in reading.statements[: reading.first_answer]
+            if reading.exercise[statement.index] in (0, lesson.number)
+        }
+        for version, name in meant.items():
+            if version.name != name and version.creator in before:
+                self._note("lecture_value_as", lesson, name=name, used=version.name)
+        for name in lesson.outline.values:
+            versions = [v for v in reading.flow.of(name) if v.creator in before]
+            if versions and not any(v in meant for v in versions):
+                statement = reading.statements[versions[-1].creator]
+                parts = {"name": name, "cell": str(statement.cell), "line": statement.text}
+                self._note("lecture_other_formula", lesson, **parts)
+
+    # ---- which answer belongs to which exercise
+
+    def _choose(self) -> dict[str, dict[str, Answer]]:
+        """By notebook and target the answers that count."""
+        chosen: dict[str, dict[str, Answer]] = {lesson.notebook: {} for lesson in self.others}
+        chosen[self.first.notebook] = {}
+        elsewhere: set[Version] = set()
+        for lesson in self.others:
+            for target in lesson.outline.answers:
+                answer = self._in_one_go(lesson, target)
+                if answer is not None:
+                    chosen[lesson.notebook][target] = answer
+                    elsewhere.add(answer.version)
+        mine = chosen[self.first.notebook]
+        for target in self.first.outline.answers:
+            answer = self.reading.answer(target, self._is_step(target, elsewhere))
+            if answer is not None:
+                mine[target] = answer
+        for lesson in self.others:
+            for target, answer in chosen[lesson.notebook].items():
+                if target not in mine and self._is_read(answer, mine):
+                    mine[target] = Answer(target, answer.use, answer.how)
+                    self._note("lecture_counted_twice", lesson, name=target)
+        return chosen
+
+    def _is_step(self, target: str, elsewhere: set[Version]) -> Callable[[int], bool]:
+        """Whether what a statement makes may answer the exercise that goes step by step."""
+        reading = self.reading
+        asked_again = any(target in lesson.outline.answers for lesson in self.others)
+        taken = {version.creator for version in elsewhere}
+
+        def allowed(statement: int) -> bool:
+            mine = reading.exercise[statement] in (0, self.first.number)
+            before = reading.before_training(statement)
+            return before and statement not in taken and (mine or not asked_again)
+
+        return allowed
+
+    def _in_one_go(self, lesson: Lesson, target: str) -> Answer | None:
+        """The answer to an exercise that asks for a gradient once more."""
+        reading = self.reading
+        if reading.has(lesson.number):
+            return reading.answer(
+                target,
+                lambda s: reading.exercise[s] == lesson.number and reading.before_training(s),
+            )
+        answers = reading.versions(target, reading.before_training)
+        if len(answers) < 2:
+            return None
+        *earlier, last = answers
+        use = Use(last, len(last.changes))
+        if self._is_short(use, lesson, target) and any(
+            not self._is_short(Use(v, len(v.changes)), lesson, target) for v in earlier
+        ):
+            self._note("lecture_by_its_form", lesson, name=target)
+            return Answer(target, use)
+        return None
+
+    def _is_short(self, use: Use, lesson: Lesson, target: str) -> bool:
+        """Whether a gradient is computed from no other gradient but those that the exercise gives."""
+        behind = self._extraction(lesson, {}).slices.behind(use)
+        read = {name for at in behind for name in self.reading.flow.effects[at].reads}
+        return not read & self.reading.targets - {target} - lesson.outline.given
+
+    def _is_read(self, answer: Answer, by: Mapping[str, Answer]) -> bool:
+        slices = Slices(self.reading.flow, lambda version: False)
+        return answer.version.creator in slices.behind(*(each.use for each in by.values()))
+
+    # ---- their code
+
+    def _extraction(self, lesson: Lesson, steps: Mapping[str, Answer]) -> Extraction:
+        """`steps` are answers of another exercise; what this one gives of them is given."""
+        reading = self.reading
+        forward = dict(reading.forward[lesson.notebook])
+        for target, answer in steps.items():
+            if target in lesson.outline.given:
+                forward[answer.version] = target
+
+        def also_given(version: Version) -> bool:
+            return (
+                version.name in reading.targets & lesson.outline.given
+                and reading.exercise[version.creator] != lesson.number
+            )
+
+        return Extraction(
+            reading.flow,
+            lesson.outline,
+            forward,
+            lambda statement: statement < reading.first_answer,
+            also_given,
+        )
+
+    def _taken(self, lesson: Lesson, chosen: Mapping[str, Mapping[str, Answer]]) -> Taken:
+        steps = {} if lesson is self.first else chosen[self.first.notebook]
+        extraction = self._extraction(lesson, steps)
+        answers = chosen[lesson.notebook]
+        taken = extraction.code(list(answers.values()))
+        for note in taken.notes:
+            self._note(note.code, lesson, **note.parts)
+        self._say_overwritten(extraction, answers, lesson)
+        missing = [target for target in lesson.outline.answers if target not in answers]
+        if missing:
+            self._note("lecture_not_found", lesson, names=", ".join(missing))
+        for used in sorted(taken.undefined):
+            self._note("lecture_undefined", lesson, used=used)
+        return taken
+
+    def _say_overwritten(
+        self, extraction: Extraction, answers: Mapping[str, Answer], lesson: Lesson
+    ) -> None:
+        """Say which answers do not count: those before the one that does, and later ones not compared."""
+        reading = self.reading
+        told: dict[tuple[str, int], dict[str, list[int]]] = {}
+        for answer in answers.values():
+            if answer.how == "compared_as":  # one name may stand for many gradients
+                continue
+            behind = extraction.slices.behind(answer.use)
+            for version in reading.versions(answer.version.name, reading.before_training):
+                other = self._asked(version) != self._asked(answer.version)
+                if other or version.creator in behind:
+                    continue
+                earlier = version.creator < answer.version.creator
+                key = ("overwritten" if earlier else "after_compare", self._cell(answer.version))
+                told.setdefault(key, {}).setdefault(answer.target, []).append(self._cell(version))
+        for (code, counted), names in told.items():
+            cells = sorted({cell for each in names.values() for cell in each} - {counted})
+            parts = {"names": ", ".join(names), "counted": str(counted)}
+            where = ", ".join(map(str, cells or [counted]))
+            self._note(f"lecture_{code}", lesson, cells=where, **parts)
+
+    def _cell(self, version: Version) -> int:
+        return self.reading.statements[version.creator].cell
+
+    def _asked(self, version: Version) -> int:
+        """The exercise that a version answers; the first one before any is named."""
+        return self.reading.exercise[version.creator] or self.first.number
+
+    def _training(self, lesson: Lesson) -> str:
+        reading = self.reading
+        if reading.loop is None:
+            self._note("lecture_not_found", lesson, names=", ".join(lesson.outline.returns))
+            return ""
+        outer = flow(reading.statements[: reading.loop.statement])
+        of_a_batch = reading.targets | self.first.outline.forward
+        found = backward(reading.loop, outer, lesson.outline, self.syllabus, of_a_batch)
+        for note in found.notes:
+            self._note(note.code, lesson, **note.parts)
+        return found.code
+
+    def _note(self, code: str, lesson: Lesson, **parts: str) -> None:
+        note = Note(code, {"notebook": lesson.notebook, **parts})
+        if note not in self.notes:
+            self.notes.append(note)
