@@ -12,7 +12,6 @@ from handgrad.evidence import AnswerKind
 # Taken before any student's code ran, since that may replace the names.
 _equal, _is_complex = torch.equal, torch.is_complex
 _detach = torch._C.TensorBase.detach
-_contiguous = torch._C.TensorBase.contiguous
 _clone = torch._C.TensorBase.clone
 _as_subclass = torch._C.TensorBase.as_subclass
 _disabled = torch._C.DisableTorchFunctionSubclass
@@ -50,21 +49,23 @@ def take(
 
 def _dense(value: Tensor, handed: Sequence[Tensor], room: int) -> tuple[Taken, int]:
     """A dense copy without grad; layouts, devices and types that are no gradients are named."""
+    plain = _detach(_as_subclass(value, Tensor))  # from here on nothing of a student's is called
     for wrong, why in (
-        (value.layout is not torch.strided, f"a sparse tensor ({value.layout})"),
-        (value.is_quantized, "a quantized tensor"),
-        (value.device.type != "cpu", f"a tensor on the device {value.device.type}"),
-        (value.dtype is torch.bool, "a tensor of True and False"),
-        (_is_complex(value), "a tensor of complex numbers"),
-        (not wire.can_carry(value.dtype), f"a tensor of {value.dtype}"),
+        (plain.layout is not torch.strided, f"a sparse tensor ({plain.layout})"),
+        (plain.is_quantized, "a quantized tensor"),
+        (plain.device.type != "cpu", f"a tensor on the device {plain.device.type}"),
+        (plain.dtype is torch.bool, "a tensor of True and False"),
+        (_is_complex(plain), "a tensor of complex numbers"),
+        (not wire.can_carry(plain.dtype), f"a tensor of {plain.dtype}"),
     ):
         if wrong:
             return Taken("unusable", why=why), 0
-    size = value.numel() * value.element_size()  # an expanded view counts at its full size
+    size = plain.numel() * plain.element_size()  # an expanded view counts at its full size
     if size > room:
-        return Taken("unusable", why=f"a tensor of shape {_shape(value)}, too large to take"), 0
-    plain = _detach(_as_subclass(value, Tensor)).resolve_conj().resolve_neg()
-    copied = _clone(_contiguous(plain))
+        return Taken(
+            "unusable", why=f"a tensor of shape {tuple(plain.shape)}, too large to take"
+        ), 0
+    copied = _clone(plain.resolve_neg(), memory_format=torch.contiguous_format)
     if any(copied.shape == given.shape and _equal(copied, given) for given in handed):
         return Taken("skipped"), 0
     return Taken("tensor", copied), size
@@ -98,7 +99,3 @@ def _what(value: object) -> str:
         return f"a numpy array of shape {tuple(value.shape)}"  # type: ignore[attr-defined]
     article = "an" if kind[:1] in "aeiouAEIOU" else "a"
     return f"{article} {kind}, not a tensor"
-
-
-def _shape(value: Tensor) -> tuple[int, ...]:
-    return tuple(value.shape)

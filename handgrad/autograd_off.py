@@ -2,43 +2,31 @@
 
 In given cells (the lecture's `loss.backward()`, `t.retain_grad()`) a shut door does nothing; in a
 student's cell it raises, and the attempt is kept for a person to look at. The names are gone from
-torch, its C module included; whoever digs them out of memory could as well write finite
+torch, its C module included. Whoever digs the machinery out of memory could as well write finite
 differences, which no door can be shut against: docs/threat-model.md says so.
 """
 
-import ast
-import builtins
+import _thread
+import ctypes
+import gc
 import importlib.abc
 import importlib.machinery
 import linecache
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from types import FrameType, ModuleType
-from typing import cast
+from typing import Any, cast
 
 import torch
 
-from handgrad.cellcode import index_of, parse
+from handgrad.cellcode import index_of
+from handgrad.doorseen import FUNC_DOORS, OTHER_ENGINES
 from handgrad.evidence import Attempt
 from handgrad.plan import CellKind
 
 _MOST_ATTEMPTS = 200
 _LINE_LENGTH = 200
-
-# Other makers of derivatives, should one of them be installed.
-_OTHER_ENGINES = frozenset(
-    {
-        "jax",
-        "autograd",
-        "tensorflow",
-        "tinygrad",
-        "mxnet",
-        "paddle",
-        "micrograd",
-        "theano",
-        "aesara",
-    }
-)
 
 
 class DerivativesByHandError(RuntimeError):
@@ -66,101 +54,70 @@ class Doors:
         )
 
     def note(self, attempt: Attempt) -> None:
-        """Keep an attempt, once."""
-        if attempt not in self.attempts and len(self.attempts) < _MOST_ATTEMPTS:
+        """Keep an attempt, one for each line."""
+        known = any(a.cell == attempt.cell and a.line == attempt.line for a in self.attempts)
+        if not known and len(self.attempts) < _MOST_ATTEMPTS:
             self.attempts.append(attempt)
 
+    def close(self, holder: object, name: str, door: str) -> None:
+        """Put in the place of a function that exists one that knocks, and gives None."""
+        if not hasattr(holder, name):
+            return
 
-def seen_in(index: int, source: str) -> list[Attempt]:
-    """Doors that the code of a cell names, whether or not it ever runs; comments and strings are
-    not code. A class with a `backward` of its own is the student's, and free to be called.
-    """
-    try:
-        tree = parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-    lines = source.splitlines()
-    own = any(
-        isinstance(inner, ast.FunctionDef) and inner.name == "backward"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
-        for inner in node.body
-    )
-    found: list[Attempt] = []
-    for node in ast.walk(tree):
-        door = _door_named(node, own)
-        if door:
-            number = getattr(node, "lineno", 1)
-            line = lines[number - 1] if number <= len(lines) else ""
-            found.append(Attempt(index, door, line.strip()[:_LINE_LENGTH]))
-    return found
+        def closed(*_arguments: object, **_keywords: object) -> None:
+            self.knock(door)
 
-
-def _door_named(node: ast.AST, own_backward: bool) -> str:
-    match node:
-        case ast.Call(func=ast.Attribute(attr="backward")) if not own_backward:
-            return "Tensor.backward"
-        case ast.Attribute(attr="grad", value=ast.Attribute(attr="autograd")):
-            return "torch.autograd.grad"
-        case ast.Attribute(attr="grad", value=ast.Attribute(attr="func")):
-            return "torch.func.grad"
-        case ast.Attribute(attr="grad", ctx=ast.Load()):
-            return "Tensor.grad"
-        case ast.Attribute(attr="autograd", value=ast.Name(id="torch")):
-            return "torch.autograd"
-        case ast.Import(names=names):
-            return next((n.name for n in names if _is_engine(n.name)), "")
-        case ast.ImportFrom(module=str(module), names=names):
-            if _is_engine(module):
-                return module
-            inner = [f"{module}.{n.name}" for n in names]
-            return next((name for name in inner if _is_engine(name)), "")
-        case _:
-            return ""
-
-
-def _is_engine(module: str) -> bool:
-    if module.split(".")[0] in _OTHER_ENGINES | {"functorch"}:
-        return True
-    return any(
-        module == door or module.startswith(door + ".") for door in ("torch.autograd", "torch.func")
-    )
+        closed.__name__ = closed.__qualname__ = name
+        setattr(holder, name, closed)
 
 
 def shut(doors: Doors) -> None:
     """Shut every door, for this process and all it forks."""
-    torch.autograd.set_grad_enabled(False)
-    torch._C._set_fwd_grad_enabled(False)
+    set_grad: Callable[[bool], None] = torch._C._set_grad_enabled
+    set_forward: Callable[[bool], None] = torch._C._set_fwd_grad_enabled
+    set_grad(False)
+    set_forward(False)
+    _shut_threads(set_grad, set_forward)
     _shut_tensor(doors)
     _shut_modes(doors)
+    _shut_engine(doors)
     _shut_modules(doors)
-    _shut_ops(doors)
+    _shut_formulas(doors)
     sys.meta_path.insert(0, _NoEngines(doors))
 
 
-def _shut(doors: Doors, holder: object, name: str, door: str, result: object = None) -> None:
-    """Replace a function that exists by one that knocks."""
-    if not hasattr(holder, name):
-        return
+def _shut_threads(*modes: Callable[[bool], None]) -> None:
+    """Grad mode belongs to a thread, and a new thread starts with it on."""
+    first: Callable[[threading.Thread], None] = cast(Any, threading.Thread)._bootstrap_inner
+    start: Callable[..., int] = _thread.start_new_thread
 
-    def closed(*_arguments: object, **_keywords: object) -> object:
-        doors.knock(door)
-        return result
+    def bootstrap(self: threading.Thread) -> None:
+        for mode in modes:
+            mode(False)
+        first(self)
 
-    closed.__name__ = closed.__qualname__ = name
-    setattr(holder, name, closed)
+    def start_new_thread(function: Callable[..., object], *rest: Any) -> int:
+        def run(*arguments: object, **keywords: object) -> None:
+            for mode in modes:
+                mode(False)
+            function(*arguments, **keywords)
+
+        return start(run, *rest)
+
+    cast(Any, threading.Thread)._bootstrap_inner = bootstrap
+    _thread.start_new_thread = _thread.start_new = start_new_thread
 
 
 def _shut_tensor(doors: Doors) -> None:
     tensor = torch.Tensor
-    base = torch._C.TensorBase
+    base: Any = torch._C.TensorBase
     own_grad, own_flag = base.__dict__["grad"], base.__dict__["requires_grad"]
     for name in ("backward", "retain_grad", "register_hook", "register_post_accumulate_grad_hook"):
-        _shut(doors, tensor, name, f"Tensor.{name}")
+        doors.close(tensor, name, f"Tensor.{name}")
 
     def get_grad(self: torch.Tensor) -> object:
-        held = own_grad.__get__(self)  # what someone assigned; there is no engine to fill it
-        if held is None and _called_from_a_cell(sys._getframe(1)):
+        held: object = own_grad.__get__(self)  # what someone assigned; no engine fills it
+        if held is None and _asked_by_a_cell(sys._getframe(1)):
             doors.knock("Tensor.grad")
         return held
 
@@ -171,52 +128,53 @@ def _shut_tensor(doors: Doors) -> None:
         return own_flag.__get__(self)
 
     def set_flag(self: torch.Tensor, value: object) -> None:
-        if value and _called_from_a_cell(sys._getframe(1)):
+        if value and _asked_by_a_cell(sys._getframe(1)):
             doors.knock("Tensor.requires_grad")
 
     def require(self: torch.Tensor, requires_grad: bool = True) -> torch.Tensor:
-        if requires_grad and _called_from_a_cell(sys._getframe(1)):
+        if requires_grad and _asked_by_a_cell(sys._getframe(1)):
             doors.knock("Tensor.requires_grad_")
         return self
 
-    def nothing(self: torch.Tensor) -> None:
-        return None
-
-    replaced: dict[str, object] = {
+    made: dict[str, object] = {
         "grad": property(get_grad, set_grad, lambda self: own_grad.__set__(self, None)),
+        "_grad": property(get_grad, set_grad),
         "requires_grad": property(get_flag, set_flag),
         "requires_grad_": require,
-        "grad_fn": property(nothing),
-        "_grad_fn": property(nothing),
+        "grad_fn": property(lambda _: None),
+        "_grad_fn": property(lambda _: None),
     }
-    for name, value in replaced.items():
+    for name, value in made.items():
         setattr(tensor, name, value)
+    # The C type under Tensor refuses setattr, but has a dictionary like any other.
+    for names in gc.get_referents(base.__dict__):
+        if isinstance(names, dict):
+            for name in ("grad", "_grad", "grad_fn", "_grad_fn", "requires_grad_", "retain_grad"):
+                names.pop(name, None)
+    ctypes.pythonapi.PyType_Modified(ctypes.py_object(base))
 
 
 def _shut_modes(doors: Doors) -> None:
     """`no_grad` and its kin come through here too, from torch's own files: those pass in silence."""
 
     def set_mode(mode: object = True, *_rest: object) -> None:
-        if mode and _called_from_a_cell(sys._getframe(1), through="grad_mode.py"):
+        if mode and _asked_by_a_cell(sys._getframe(1), through=("grad_mode.py", "_contextlib.py")):
             doors.knock("torch.set_grad_enabled")
 
     for name in ("_set_grad_enabled", "_set_fwd_grad_enabled"):
         setattr(torch._C, name, set_mode)
 
 
-def _shut_modules(doors: Doors) -> None:
-    import torch.autograd.forward_ad as forward_ad
-    import torch.autograd.functional as functional
+def _shut_engine(doors: Doors) -> None:
+    """The engine that runs a graph backward, and TorchScript, which has its own way to it."""
     import torch.autograd.variable as variable
 
     class NoEngine:
-        """In the place of the engine that runs a graph backward."""
-
         def __getattr__(self, name: str) -> object:
             doors.knock("torch.autograd")
             return lambda *_arguments, **_keywords: None
 
-    cast(ModuleType, variable.Variable)._execution_engine = NoEngine()  # type: ignore[attr-defined]
+    cast(Any, variable.Variable)._execution_engine = NoEngine()
     for module, name in (
         (torch._C, "_ImperativeEngine"),
         (torch._C, "_EngineBase"),
@@ -224,26 +182,39 @@ def _shut_modules(doors: Doors) -> None:
     ):
         if hasattr(module, name):
             delattr(module, name)
-    for name in ("backward", "grad", "gradcheck", "gradgradcheck"):
-        _shut(doors, torch.autograd, name, f"torch.autograd.{name}")
-    _shut(doors, torch.autograd.Function, "apply", "torch.autograd.Function.apply")
-    for name in ("jacobian", "hessian", "vjp", "jvp", "vhp", "hvp"):
-        _shut(doors, functional, name, f"torch.autograd.functional.{name}")
-    for name in ("make_dual", "enter_dual_level", "dual_level"):
-        _shut(doors, forward_ad, name, f"torch.autograd.forward_ad.{name}")
-    _shut(doors, torch._C, "_enter_dual_level", "torch.autograd.forward_ad")
-    names = ("grad", "grad_and_value", "vjp", "jvp", "jacrev", "jacfwd", "hessian", "linearize")
-    for holder in ("torch.func", "torch._functorch.apis", "torch._functorch.eager_transforms"):
+    for holder, names in (
+        (torch.jit, ("script", "trace", "trace_module", "CompilationUnit", "load")),
+        (torch._C, ("CompilationUnit", "_jit_script_compile", "_create_function_from_graph")),
+    ):
         for name in names:
-            if holder in sys.modules:
-                _shut(doors, sys.modules[holder], name, f"torch.func.{name}")
-    for holder in ("torch._functorch.eager_transforms", "torch._functorch.autograd_function"):
-        for name in ("_autograd_grad", "grad_impl", "grad_and_value_impl", "_vjp_with_argnums"):
-            if holder in sys.modules:
-                _shut(doors, sys.modules[holder], name, "torch.func")
+            doors.close(holder, name, f"torch.jit.{name}")
 
 
-def _shut_ops(doors: Doors) -> None:
+def _shut_modules(doors: Doors) -> None:
+    import torch.autograd.forward_ad as forward_ad
+    import torch.autograd.functional as functional
+
+    for name in ("backward", "grad", "gradcheck", "gradgradcheck"):
+        doors.close(torch.autograd, name, f"torch.autograd.{name}")
+    doors.close(torch.autograd.Function, "apply", "torch.autograd.Function.apply")
+    for name in ("jacobian", "hessian", "vjp", "jvp", "vhp", "hvp"):
+        doors.close(functional, name, f"torch.autograd.functional.{name}")
+    for name in ("make_dual", "enter_dual_level", "dual_level"):
+        doors.close(forward_ad, name, f"torch.autograd.forward_ad.{name}")
+    doors.close(torch._C, "_enter_dual_level", "torch.autograd.forward_ad")
+    inner = ("_autograd_grad", "grad_impl", "grad_and_value_impl", "_vjp_with_argnums")
+    for holder in (
+        "torch.func",
+        "torch._functorch.apis",
+        "torch._functorch.eager_transforms",
+        "torch._functorch.autograd_function",
+    ):
+        for name in (*FUNC_DOORS, *inner):
+            if holder in sys.modules:
+                doors.close(sys.modules[holder], name, f"torch.func.{name}")
+
+
+def _shut_formulas(doors: Doors) -> None:
     """The formulas autograd is made of (`tanh_backward`, `native_batch_norm_backward`)."""
     holders: list[object] = [torch, torch._C._VariableFunctions]
     holders += [
@@ -253,53 +224,60 @@ def _shut_ops(doors: Doors) -> None:
     ]
     for holder in holders:
         for name in dir(holder):
-            if "backward" in name or name in ("_make_dual", "_make_dual_copy"):
+            if _is_formula(name):
                 try:
-                    _shut(doors, holder, name, f"torch.{name}")
+                    doors.close(holder, name, f"torch.{name}")
                 except (AttributeError, TypeError):
                     continue  # an attribute of C that cannot be set; torch's own name for it is
-    namespace = type(torch.ops.aten)
-    found = namespace.__getattr__
+    namespace: Any = type(torch.ops.aten)
+    find: Callable[[object, str], object] = namespace.__getattr__
 
     def look_up(self: object, name: str) -> object:
-        if "backward" in name or "dual" in name:
+        if _is_formula(name) and _asked_by_a_cell(sys._getframe(1)):
             doors.knock(f"torch.ops.{name}")
-        return found(self, name)  # type: ignore[arg-type]
+        return find(self, name)
 
-    for name in [name for name in vars(torch.ops.aten) if "backward" in name or "dual" in name]:
+    def forget(name: str) -> None:
+        operation: Callable[..., object] = getattr(torch._C, name)
+
+        def by_name(wanted: str, *rest: object) -> object:
+            if _is_formula(wanted) and _asked_by_a_cell(sys._getframe(1)):
+                doors.knock(f"torch.ops.{wanted}")
+            return operation(wanted, *rest)
+
+        setattr(torch._C, name, by_name)
+
+    for name in [name for name in vars(torch.ops.aten) if _is_formula(name)]:
         delattr(torch.ops.aten, name)
-    namespace.__getattr__ = look_up  # type: ignore[assignment,method-assign]
-    operation: Callable[..., object] = torch._C._jit_get_operation
+    namespace.__getattr__ = look_up
+    for name in ("_jit_get_operation", "_get_operation_overload"):
+        if hasattr(torch._C, name):
+            forget(name)
 
-    def get_operation(name: str, *rest: object) -> object:
-        if "backward" in name or "dual" in name:
-            doors.knock(f"torch.ops.{name}")
-        return operation(name, *rest)
 
-    torch._C._jit_get_operation = get_operation  # type: ignore[assignment]
+def _is_formula(name: str) -> bool:
+    if any(part in name for part in ("backward", "make_dual", "set_grad", "requires_grad")):
+        return True
+    return name in ("grad", "aten::grad")
 
 
 class _NoEngines(importlib.abc.MetaPathFinder):
     """Refuses to import other makers of derivatives."""
 
     def __init__(self, doors: Doors) -> None:
-        self.doors = doors
+        self._doors = doors
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if path is None and fullname in _OTHER_ENGINES:
-            self.doors.knock(fullname)
+        if path is None and fullname in OTHER_ENGINES:
+            self._doors.knock(fullname)
         return None
 
 
-def _called_from_a_cell(frame: FrameType | None, through: str = "") -> bool:
+def _asked_by_a_cell(frame: FrameType | None, through: tuple[str, ...] = ()) -> bool:
     """Whether a cell's own code asked, not torch on its way through an innocent function."""
-    while (
-        frame is not None
-        and through
-        and frame.f_code.co_filename.endswith((through, "_contextlib.py"))
-    ):
+    while frame is not None and through and frame.f_code.co_filename.endswith(through):
         frame = frame.f_back
     return frame is not None and index_of(frame.f_code.co_filename) is not None
 
@@ -312,12 +290,3 @@ def _innermost_cell(frame: FrameType | None) -> tuple[int, str] | None:
             return index, line.strip()[:_LINE_LENGTH]
         frame = frame.f_back
     return None
-
-
-def refuse_input() -> None:
-    """`input()` has nobody to ask, and says so at once."""
-
-    def refused(prompt: object = "", /) -> str:
-        raise RuntimeError("input() has nobody to ask while grading: give the value in the code")
-
-    builtins.input = refused

@@ -13,13 +13,13 @@ from handgrad.evidence import (
     Attempt,
     CellResult,
     CellStatus,
-    Evidence,
     RunResult,
 )
 from handgrad.limits import Limits
 from handgrad.plan import Cell, Plan
 
 _MOST_TEXT = 10_000
+_BESIDE_OUTPUTS = 1 << 17  # a traceback, the line that says that outputs were cut, keys
 _OUTPUT_KEYS: Mapping[str, frozenset[str]] = {
     "stream": frozenset({"output_type", "name", "text"}),
     "display_data": frozenset({"output_type", "data", "metadata"}),
@@ -30,13 +30,6 @@ _OUTPUT_KEYS: Mapping[str, frozenset[str]] = {
 
 class BorderError(Exception):
     """What came is not what a run looks like: it is forged or broken, and nothing of it is used."""
-
-
-def evidence_of(
-    notebook: str, runs: Mapping[str, RunResult], attempts: Sequence[Attempt], trouble: str
-) -> Evidence:
-    """Everything about one notebook."""
-    return Evidence(notebook, dict(runs), tuple(attempts), trouble)
 
 
 def run_of(
@@ -106,7 +99,7 @@ def _cells(listed: object, cells: Sequence[Cell], limits: Limits) -> tuple[CellR
 def _outputs(listed: object, limits: Limits) -> tuple[Mapping[str, object], ...]:
     if not isinstance(listed, list):
         raise BorderError("outputs that are no list")
-    room = 2 * (limits.output_kib << 10) + (1 << 16)
+    room = (limits.output_kib << 10) + _BESIDE_OUTPUTS
     outputs: list[Mapping[str, object]] = []
     for entry in listed:
         output = _table(entry)
@@ -114,7 +107,7 @@ def _outputs(listed: object, limits: Limits) -> tuple[Mapping[str, object], ...]
         if not isinstance(kind, str) or set(output) != _OUTPUT_KEYS.get(kind, frozenset()):
             raise BorderError("an output that is none of nbformat's")
         made = _output(kind, output)
-        room -= len(str(made))
+        room -= _length(made)
         if room < 0:
             raise BorderError("more output than the limit allows")
         outputs.append(made)
@@ -137,7 +130,8 @@ def _output(kind: str, output: Mapping[str, object]) -> Mapping[str, object]:
             }
         case _:
             data = _table(output["data"])
-            made: dict[str, object] = {"output_type": kind, "metadata": _table(output["metadata"])}
+            metadata = _shallow(_table(output["metadata"]))
+            made: dict[str, object] = {"output_type": kind, "metadata": metadata}
             if kind == "execute_result":
                 made["execution_count"] = None
             made["data"] = {
@@ -149,8 +143,18 @@ def _output(kind: str, output: Mapping[str, object]) -> Mapping[str, object]:
 
 def _json_only(mime: str, value: object) -> object:
     if mime == "application/json" or mime.endswith("+json"):
-        return value
+        return _shallow(value)
     raise BorderError(f"an output whose {mime[:100]} is no text")
+
+
+def _shallow(value: object, depth: int = 20) -> object:
+    """The value, if nothing in it lies deeper than `depth`: others will walk through it."""
+    if depth == 0:
+        raise BorderError("an output of too many levels")
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in inner:
+        _shallow(part, depth - 1)
+    return value
 
 
 def _attempts(listed: object, cells: Sequence[Cell]) -> tuple[Attempt, ...]:
@@ -170,6 +174,19 @@ def _row(entry: object, *kinds: type) -> list[object]:
     if not isinstance(entry, list) or [type(part) for part in entry] != list(kinds):
         raise BorderError("an entry of another shape")
     return entry
+
+
+def _length(value: object) -> int:
+    """Characters in all texts within."""
+    match value:
+        case str():
+            return len(value)
+        case dict():
+            return sum(_length(key) + _length(part) for key, part in value.items())
+        case list() | tuple():
+            return sum(map(_length, value))
+        case _:
+            return 8
 
 
 def _table(value: object) -> dict[str, object]:

@@ -4,6 +4,7 @@ import ast
 import asyncio
 import inspect
 import linecache
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any, cast
@@ -47,12 +48,6 @@ def compiled(cell: Cell) -> CellCode:
     when its turn comes.
     """
     name = filename(cell.index)
-    linecache.cache[name] = (
-        len(cell.source),
-        None,
-        [line + "\n" for line in cell.source.splitlines()],
-        name,
-    )
     try:
         body, last = compile_source(cell.source, name)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
@@ -60,6 +55,16 @@ def compiled(cell: Cell) -> CellCode:
     doors = {"data", "numpy", "from_numpy", "asarray", "set_"}
     hidden = any(not doors.isdisjoint(code.co_names) for code in _all_code(body, last))
     return CellCode(cell, body, last, hidden_writes=hidden)
+
+
+def know_lines(cells: Iterable[Cell]) -> None:
+    """Let tracebacks find the lines of these cells; another notebook's are forgotten."""
+    for name in [name for name in linecache.cache if name.startswith(_PREFIX)]:
+        del linecache.cache[name]
+    for cell in cells:
+        name = filename(cell.index)
+        lines = [line + "\n" for line in cell.source.splitlines()]
+        linecache.cache[name] = (len(cell.source), None, lines, name)
 
 
 def compile_source(source: str, name: str) -> tuple[CodeType | None, CodeType | None]:

@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 from torch import Tensor
 
 from handgrad import sandbox, wire
-from handgrad.border import BorderError, evidence_of, run_of
+from handgrad.border import BorderError, run_of
 from handgrad.errors import UserError
 from handgrad.evidence import Attempt, Evidence, RunResult
 from handgrad.limits import Limits
@@ -24,7 +24,7 @@ _START_SECONDS = 180.0  # importing torch from a cold disk
 _SLACK_SECONDS = 30.0  # beyond a submission's own limit, for the worker to say so
 
 
-class _WorkerGone(Exception):
+class _WorkerGoneError(Exception):
     """The worker hung up, or sent what no worker sends."""
 
 
@@ -76,19 +76,29 @@ class Executor:
 
         Raises UserError where the worker cannot be started again after it was lost.
         """
+        try:
+            return self._run(cells)
+        except (_WorkerGoneError, wire.WireError, OSError):
+            self._stop()  # the machine took it (memory, a kill): once more, with a fresh one
+        try:
+            return self._run(cells)
+        except (_WorkerGoneError, wire.WireError, OSError) as error:
+            self._stop()
+            return {
+                name: Evidence(name, trouble=f"the sandbox was lost: {error}") for name in cells
+            }
+
+    def _run(self, cells: Mapping[str, Sequence[Cell]]) -> dict[str, Evidence]:
         if self._process is None:
             self._start()
         runs: dict[str, dict[str, RunResult]] = {name: {} for name in cells}
         attempts: dict[str, list[Attempt]] = {name: [] for name in cells}
-        trouble = dict.fromkeys(cells, "the sandbox was lost while it ran")
+        trouble = dict.fromkeys(cells, "the sandbox did not say how it ended")
         job = {name: [asdict(cell) for cell in listed] for name, listed in cells.items()}
-        try:
-            self._send({"kind": "submission", "cells": job})
-            self._collect(cells, runs, attempts, trouble)
-        except (_WorkerGone, wire.WireError, OSError):
-            self._stop()
+        self._send({"kind": "submission", "cells": job})
+        self._collect(cells, runs, attempts, trouble)
         return {
-            name: evidence_of(name, runs[name], attempts[name], trouble[name]) for name in cells
+            name: Evidence(name, runs[name], tuple(attempts[name]), trouble[name]) for name in cells
         }
 
     def _collect(
@@ -118,7 +128,7 @@ class Executor:
                 runs[name][result.key] = result
                 attempts[name] += [each for each in knocked if each not in attempts[name]]
             else:
-                raise _WorkerGone(f"a frame of kind {kind!r}")
+                raise _WorkerGoneError(f"a frame of kind {kind!r}")
 
     def _start(self) -> None:
         to_read, self._outward = os.pipe()
@@ -143,7 +153,7 @@ class Executor:
         try:
             self._send(*self._setup(launch.uid))
             header, _ = self._receive(time.monotonic() + _START_SECONDS)
-        except (_WorkerGone, wire.WireError, OSError) as error:
+        except (_WorkerGoneError, wire.WireError, OSError) as error:
             said = self._said()
             raise UserError(
                 "sandbox",
@@ -194,9 +204,8 @@ class Executor:
         """The next frame; its first bytes must come before the deadline, a monotonic time."""
         ready, _, _ = select.select([self._inward], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
-            raise _WorkerGone("it said nothing in time")
-        most = 8 * ((self._limits.tensor_mib + self._limits.notebook_mib) << 20)
-        return wire.read(self._inward, most)
+            raise _WorkerGoneError("it said nothing in time")
+        return wire.read(self._inward, wire.largest(self._limits) + (1 << 16))
 
     def _said(self) -> str:
         """The last line the worker wrote on stderr."""
@@ -209,19 +218,31 @@ class Executor:
     def _stop(self) -> None:
         """End the worker and all it started; safe to call twice."""
         process, self._process = self._process, None
-        for fd in (self._inward, self._outward):
-            if fd >= 0:
-                os.close(fd)
-        self._inward = self._outward = -1
+        if self._outward >= 0:
+            os.close(self._outward)
         if process is not None:
             if self._sandboxed:
                 process.kill()
             else:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            self._wait_for_silence()
+        if self._inward >= 0:
+            os.close(self._inward)
+        self._inward = self._outward = -1
         if self._complaints is not None:
             self._complaints.close()
             self._complaints = None
         if self._home is not None:
             self._home.cleanup()
             self._home = None
+
+    def _wait_for_silence(self) -> None:
+        """bubblewrap is dead; the processes in its namespace die with it, a moment later. The pipe
+        ends when the last of them has let go of it.
+        """
+        deadline = time.monotonic() + 5.0
+        while time.monotonic() < deadline:
+            ready, _, _ = select.select([self._inward], [], [], 0.1)
+            if ready and not os.read(self._inward, 1 << 20):
+                return

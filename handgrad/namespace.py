@@ -20,6 +20,10 @@ _LONG = 4096
 _LOOKS = 64
 _ATOMS = frozenset({int, float, bool, str, bytes, type(None), complex})
 
+_MODULE_NAMES = frozenset(
+    {"__name__", "__doc__", "__package__", "__loader__", "__spec__", "__builtins__"}
+)
+
 _set = torch.Tensor.set_
 _empty = torch.empty
 
@@ -67,7 +71,7 @@ class Snapshot:
     """
 
     def __init__(self, namespace: Namespace) -> None:
-        self._values = {k: v for k, v in namespace.items() if not _dunder(k)}
+        self._values = {k: v for k, v in namespace.items() if not _own(k)}
         self._flat: set[int] = set()
         self._look(list(self._values.values()), set())
         self._random = random.getstate()
@@ -82,7 +86,7 @@ class Snapshot:
     def restore(self, module: ModuleType) -> Namespace:
         """Fill `module`'s own dictionary, so that functions defined in given cells see it."""
         namespace = vars(module)
-        kept = {k: v for k, v in namespace.items() if _dunder(k)}
+        kept = {k: v for k, v in namespace.items() if _own(k)}
         namespace.clear()
         namespace.update(kept)
         for shared in _shared.values():
@@ -171,5 +175,8 @@ def _generator(generator: torch.Generator) -> torch.Generator:
     return made
 
 
-def _dunder(name: str) -> bool:
-    return name.startswith("__") and name.endswith("__")
+def _own(name: str) -> bool:
+    """Whether a module has this name by birth; `__warningregistry__` is not one of them, or a
+    warning would be heard in the first run only.
+    """
+    return name in _MODULE_NAMES

@@ -1,14 +1,10 @@
 """Runs one notebook's cells in a process of its own, once for every run of its plan."""
 
-import mmap
 import signal
-import struct
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType, ModuleType
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,72 +12,21 @@ from torch import Tensor
 from handgrad import answers, wire
 from handgrad.autograd_off import Doors
 from handgrad.cellcode import CellCode, Namespace, shows_nothing
+from handgrad.clock import Clock
+from handgrad.evidence import CellStatus
 from handgrad.figures import close_figures, show_figures
+from handgrad.given import Start
 from handgrad.limits import Limits
-from handgrad.namespace import Snapshot
 from handgrad.plan import Plan, Run
 from handgrad.shell import Shell, use
 from handgrad.tape import Tape, describe
 
-Status = Literal["ok", "raised", "timed out", "killed", "not run"]
+# Characters that one run may show in all its cells together.
+_MOST_SHOWN = 16 << 20
 
 
 class CellTimeout(BaseException):
     """The cell's time is up; not an Exception, so that `except Exception` lets it through."""
-
-
-class Clock:
-    """What the process is at, in memory shared with the worker that watches it from outside.
-
-    A place (position of the cell, -1 between cells), the time the cell began, and for each cell
-    whether its time ran out before. A student may write lies here: about his own cells only.
-    """
-
-    _NOW = struct.Struct("<id")
-    SIZE = 1 << 16
-
-    def __init__(self) -> None:
-        self.memory = mmap.mmap(-1, self.SIZE)
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget the last notebook."""
-        self.memory[:] = bytes(self.SIZE)
-        self.end()
-
-    def begin(self, position: int) -> None:
-        """The cell at this position starts now."""
-        self._NOW.pack_into(self.memory, 0, position, time.monotonic())
-
-    def end(self) -> None:
-        """No cell runs."""
-        self._NOW.pack_into(self.memory, 0, -1, 0.0)
-
-    def now(self) -> tuple[int, float]:
-        """Position and seconds of the cell that runs, (-1, 0.0) between cells."""
-        position, began = self._NOW.unpack_from(self.memory, 0)
-        if position < 0 or not began <= time.monotonic():
-            return -1, 0.0
-        return position, time.monotonic() - began
-
-    def mark_slow(self, position: int) -> None:
-        """The time of this cell ran out."""
-        if self._NOW.size + position < self.SIZE:
-            self.memory[self._NOW.size + position] = 1
-
-    def slow(self, count: int) -> set[int]:
-        """Positions, among the first `count`, of the cells whose time ran out."""
-        marks = self.memory[self._NOW.size : self._NOW.size + count]
-        return {position for position, mark in enumerate(marks) if mark}
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where a run begins: after the given leading cells if they are as released, else at the top."""
-
-    position: int
-    snapshot: Snapshot
-    shown: Sequence[Sequence[Mapping[str, object]]] = ()  # outputs of the cells before `position`
 
 
 class Grading:
@@ -117,7 +62,7 @@ class Runner:
     clock: Clock
     doors: Doors
     send: Callable[[bytes], None]
-    dead: dict[int, Status] = field(default_factory=dict)
+    dead: dict[int, CellStatus] = field(default_factory=dict)
 
     def run_all(self, done: frozenset[str]) -> None:
         """Do every run that is not in `done`, and send each as soon as it is finished."""
@@ -130,6 +75,7 @@ class Runner:
         start = self.start(run)
         namespace = start.snapshot.restore(self.module)
         use(self.shell, self.module)
+        self.shell.take_streams()  # whatever a student put in their place
         state = _State(self, run, namespace)
         check = sys.modules.get("check")
         if check is not None:
@@ -162,6 +108,7 @@ class _State:
         self.grading = Grading(run, namespace)
         self.taken: dict[str, answers.Taken] = {}
         self.room = runner.limits.tensor_mib << 20
+        self.to_show = _MOST_SHOWN
         # Pristine copies of what is put back after cells that are not given, with the object and
         # the version it had when it was last right.
         self.pristine: dict[str, Tensor] = {}
@@ -195,9 +142,11 @@ class _State:
         was = runner.dead.get(position)
         if was is not None:
             return _result(code, was, *_WHY_DEAD.get(was, ("", "")))
-        tape = Tape(runner.limits.output_kib << 10) if self.run.display else None
+        tape: Tape | None = None
+        if self.run.display:
+            tape = Tape(min(runner.limits.output_kib << 10, self.to_show))
         shell.show(tape)
-        status: Status = "ok"
+        status: CellStatus = "ok"
         caught: BaseException | None = None
         try:
             runner.clock.begin(position)
@@ -220,6 +169,7 @@ class _State:
             return _result(code, status, name, value_text)
         if caught is not None:
             tape.error(caught)
+        self.to_show -= tape.used()
         return _result(code, status, name, value_text, tape.finish())
 
     def _take(self, name: str) -> None:
@@ -268,7 +218,7 @@ class _State:
         return wire.frame(header, wire.pack(tensors))
 
 
-_WHY_DEAD: Mapping[Status, tuple[str, str]] = {
+_WHY_DEAD: Mapping[CellStatus, tuple[str, str]] = {
     "timed out": ("CellTimeout", "the cell ran out of time in an earlier run"),
     "killed": ("Killed", "the process died in this cell"),
 }
@@ -276,7 +226,7 @@ _WHY_DEAD: Mapping[Status, tuple[str, str]] = {
 
 def _result(
     code: CellCode,
-    status: Status,
+    status: CellStatus,
     ename: str = "",
     evalue: str = "",
     outputs: Sequence[Mapping[str, object]] = (),

@@ -4,7 +4,7 @@ import builtins
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, cast
 
@@ -48,6 +48,7 @@ class Shell(InteractiveShell):
     """IPython without a terminal, a history, or the machine below it."""
 
     display_pub_class = _Publisher
+    _out, _err = Stream("stdout"), Stream("stderr")
     displayhook_class = DisplayHook
 
     @property
@@ -111,12 +112,15 @@ class Shell(InteractiveShell):
         if self.publisher.tape is not None:
             self.publisher.tape.stream(name, text + "\n")
 
+    def take_streams(self) -> None:
+        """Put our streams where stdout and stderr are."""
+        sys.stdout, sys.stderr = self._out.as_text(), self._err.as_text()
+
     def show(self, tape: Tape | None) -> None:
         """Put in the tape that outputs go to; None: they go nowhere."""
         self.publisher.tape = tape
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, Stream):
-                stream.tape = tape
+        for stream in (self._out, self._err):
+            stream.tape = tape
 
     def shown(self, value: object) -> tuple[Mapping[str, object], Mapping[str, object]]:
         """A value as the notebook shows it: MIME bundle and metadata."""
@@ -136,6 +140,7 @@ def start() -> Shell:
         "display": display,
         "exit": _leave,
         "quit": _leave,
+        "input": _refuse_input,
     }
     for name, value in names.items():
         setattr(builtins, name, value)
@@ -154,11 +159,12 @@ def use(shell: Shell, module: ModuleType) -> Namespace:
 def _make_known(shell: Shell) -> None:
     # `from IPython import get_ipython` asks for a class that InteractiveShell made itself.
     cast(Any, InteractiveShell)._instance = shell
-    sys.stdout, sys.stderr = Stream("stdout").as_text(), Stream("stderr").as_text()
+    shell.take_streams()
+
+
+def _refuse_input(_prompt: object = "", /) -> str:
+    raise RuntimeError("input() has nobody to ask while grading: give the value in the code")
 
 
 def _leave(*_arguments: Any) -> None:
     raise SystemExit("exit() ends the cell, not the grading")
-
-
-Show = Callable[[Tape | None], None]

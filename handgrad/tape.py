@@ -9,6 +9,7 @@ from typing import TextIO, cast
 
 from handgrad.cellcode import index_of
 
+_MOST_OUTPUTS = 1_000
 _MOST_TRACEBACK_LINES = 40
 _MOST_VALUE = 2_000
 
@@ -20,24 +21,28 @@ class Tape:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.room = limit
+        self._room = limit
         self.outputs: list[Output] = []
         self._texts: list[str] = []  # of the open stream, the last output
         self._cut = False
         self._wipe = False
+
+    def used(self) -> int:
+        """Characters on it."""
+        return self.limit - self._room
 
     def stream(self, name: str, text: str) -> None:
         """Text on stdout or stderr; neighbours on the same stream become one output."""
         self._begin()
         if self._cut or not text:
             return
-        if len(text) > self.room:
-            text = text[: self.room]
-            self._cut = True
-        self.room -= len(text)
+        continues = bool(self._texts) and self.outputs[-1]["name"] == name
+        if len(text) > self._room or (not continues and len(self.outputs) >= _MOST_OUTPUTS):
+            self._append(name, text[: max(0, self._room)])
+            self._cut_here()
+            return
+        self._room -= len(text)
         self._append(name, text)
-        if self._cut:
-            self._say_cut()
 
     def data(
         self,
@@ -48,29 +53,30 @@ class Tape:
     ) -> None:
         """A bundle of MIME types: "display_data" or "execute_result"."""
         self._begin()
+        if self._cut:
+            return
         bundle = _plain(data)
-        size = sum(len(part) for part in bundle.values() if isinstance(part, str))
-        if size > self.room:
-            text = bundle.get("text/plain", "")
-            self.room = max(self.room, 200)
-            bundle = {"text/plain": str(text)[: min(self.room, 2000)] + " ..."}
-            self._cut = True
+        size = sum(len(mime) + _length(part) for mime, part in bundle.items())
+        if size > self._room or len(self.outputs) >= _MOST_OUTPUTS:
+            self._cut_here()
+            return
         self._close()
-        self.room -= size
-        output: Output = {"output_type": kind, "data": bundle, "metadata": _json(metadata) or {}}
+        self._room -= size
+        output: Output = {"output_type": kind, "data": bundle, "metadata": _metadata(metadata)}
         if kind == "execute_result":
             output["execution_count"] = None
         if display_id:
             output["display_id"] = display_id
         self.outputs.append(output)
-        if self._cut:
-            self._say_cut()
 
     def update(self, display_id: str, data: Mapping[str, object]) -> None:
         """Replace what was shown under this id in this cell, if anything was."""
+        bundle = _plain(data)
+        if sum(map(_length, bundle.values())) > self._room:
+            return
         for output in self.outputs:
             if output.get("display_id") == display_id:
-                output["data"] = _plain(data)
+                output["data"] = bundle
 
     def error(self, error: BaseException) -> None:
         """A short traceback: the student's own lines, and what went wrong."""
@@ -88,7 +94,7 @@ class Tape:
             return
         self._close()
         self.outputs.clear()
-        self.room, self._cut, self._wipe = self.limit, False, False
+        self._room, self._cut, self._wipe = self.limit, False, False
 
     def finish(self) -> list[Output]:
         """The outputs, as nbformat wants them."""
@@ -111,7 +117,7 @@ class Tape:
         if "\r" in text and "\n" not in text:
             before = "".join(self._texts)
             after = _overwritten(before)
-            self.room += len(before) - len(after)
+            self._room += len(before) - len(after)
             self._texts[:] = [after]
 
     def _close(self) -> None:
@@ -119,10 +125,12 @@ class Tape:
             self.outputs[-1]["text"] = _overwritten("".join(self._texts))
             self._texts.clear()
 
-    def _say_cut(self) -> None:
+    def _cut_here(self) -> None:
+        self._cut = True
+        self._room = 0
         self._append(
             "stderr",
-            f"\n[The output of this cell was cut here: it is over {self.limit // 1024} KiB.]\n",
+            f"\n[The output of this cell was cut here: it is over {self.limit >> 10} KiB.]\n",
         )
 
 
@@ -207,3 +215,13 @@ def _json(value: object) -> object:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError):
         return None
+
+
+def _metadata(value: Mapping[str, object]) -> object:
+    """Small metadata (the size of a picture), or none."""
+    made = _json(value)
+    return made if isinstance(made, dict) and _length(made) < _MOST_VALUE else {}
+
+
+def _length(part: object) -> int:
+    return len(part) if isinstance(part, str) else len(json.dumps(part))

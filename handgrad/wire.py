@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as _load
 from torch import Tensor
 
+from handgrad.limits import Limits
+
 _LENGTHS = struct.Struct("<II")
 _HEADER_LENGTH = struct.Struct("<Q")
 
@@ -40,6 +42,16 @@ _CODES = {
     torch.int8: "I8",
     torch.uint8: "U8",
 }
+
+
+# Beside the tensors: outputs for people, at most 16 MiB of them (`runner`), of which JSON makes up to
+# six times as much, and the rest of a header.
+_BESIDE_TENSORS = 100 << 20
+
+
+def largest(limits: Limits) -> int:
+    """Bytes of the largest frame that one run may take."""
+    return (limits.tensor_mib << 20) + _BESIDE_TENSORS
 
 
 def can_carry(dtype: torch.dtype) -> bool:
