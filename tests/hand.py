@@ -1,0 +1,58 @@
+"""Runs answers that this test suite wrote, as a notebook would, and hands the evidence to a judge."""
+
+from collections.abc import Mapping
+
+import torch
+
+from handgrad.evidence import Answer, CellResult, Evidence, RunResult
+from handgrad.judge import Judge, Judged
+from handgrad.plan import Cell, Run
+
+
+def judged(judge: Judge, answers: Mapping[str, str]) -> dict[str, Judged]:
+    """The verdicts on `answers`, code by variable in the notebook's order, run in this process."""
+    cells = [
+        cell
+        for number, (variable, code) in enumerate(answers.items())
+        for cell in (
+            Cell(2 * number, variable, "answer", code),
+            Cell(2 * number + 1, f"test_{variable}", "test", ""),
+        )
+    ]
+    runs = {run.key: _run(judge, run, cells) for run in judge.plan({}).runs if not run.display}
+    return judge.judge(Evidence(judge.notebook, runs), cells, ())
+
+
+def _run(judge: Judge, run: Run, cells: list[Cell]) -> RunResult:
+    parameters = {**judge.exercise.public, **run.parameters}
+    (draw,) = judge.exercise.draw(parameters, {})
+    given = {**judge.exercise.graph.forward(draw.leaves, draw.constants), **vars(draw.constants)}
+    namespace: dict[str, object] = {"torch": torch, **_copies(given)}
+    replaced: dict[str, torch.Tensor] = {}
+    results, taken = [], {}
+    for cell in cells:
+        if cell.kind == "answer":
+            try:
+                exec(cell.source, namespace)  # our own text, from a table in the tests
+                results.append(CellResult(cell.index, "ok"))
+            except Exception as error:
+                results.append(CellResult(cell.index, "raised", type(error).__name__, str(error)))
+            if run.restore:
+                namespace.update(_copies(given))
+                namespace.update(_copies(replaced))
+            continue
+        variable = cell.grade_id.removeprefix("test_")
+        value = namespace.get(variable)
+        taken[variable] = (
+            Answer("tensor", value.clone())
+            if isinstance(value, torch.Tensor)
+            else Answer("missing")
+        )
+        if variable in run.replace:
+            replaced[variable] = run.replace[variable]
+            namespace[variable] = run.replace[variable].clone()
+    return RunResult(run.key, tuple(results), taken)
+
+
+def _copies(values: Mapping[str, object]) -> dict[str, object]:
+    return {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in values.items()}

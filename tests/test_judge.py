@@ -1,0 +1,151 @@
+"""Verdicts on a network the engine has never heard of: attention with layer normalisation."""
+
+import attention
+import pytest
+from hand import judged
+
+from handgrad.evidence import Evidence
+from handgrad.judge import Judge, seed_for
+from handgrad.settings import Settings
+from handgrad.verdict import Verdict
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return Judge("attention", attention.EXERCISE, {}, Settings(), "a secret")
+
+
+def verdicts(found):
+    return {variable: one.verdict for variable, one in found.items()}
+
+
+def test_a_right_solution_is_right_everywhere(judge):
+    assert set(verdicts(judged(judge, attention.SOLUTION)).values()) == {Verdict.RIGHT}
+
+
+SLIPS = {
+    "sign": ("dmean", "dmean = dcentred.sum(1, keepdim=True)", "sign", {}),
+    "a branch of three": (
+        "dnormed",
+        "dnormed = dq @ Wq.T + dv @ Wv.T",
+        "missing_branch",
+        {"consumer": "key"},
+    ),
+    "a branch of two": (
+        "dcentred",
+        "dcentred = inv * dnormed",
+        "missing_branch",
+        {"consumer": "var"},
+    ),
+    "transposed": ("dWq", "dWq = dq.T @ normed", "transposed", {}),
+    "not summed": ("dinv", "dinv = centred * dnormed", "not_summed", {"axis": "1"}),
+    "wrong axis": ("dinv", "dinv = (centred * dnormed).sum(0)", "wrong_axis", {"axis": "0"}),
+    "mean for sum": ("dinv", "dinv = (centred * dnormed).mean(1)", "mean_for_sum", {"axis": "1"}),
+    "epsilon": ("dvar", "dvar = -0.5 * var**-1.5 * dinv", "eps", {"name": "eps"}),
+    "a constant factor": ("dq", "dq = dscores @ key / width", "largest_error", {}),
+    "half": ("dvar", "dvar = -(var + eps) ** -1.5 * dinv", "factor", {"factor": "2"}),
+    "another value": (
+        "dWv",
+        "dWv = x.T @ dv",
+        "other_value",
+        {"used": "x", "meant": "normed"},
+    ),
+    "another gradient": (
+        "dWk",
+        "dWk = normed.T @ dq",
+        "other_gradient",
+        {"used": "dq", "meant": "dkey"},
+    ),
+    "a forward value": ("dWk", "dWk = normed.T @ key", "forward_value", {"value": "key"}),
+}
+
+
+@pytest.mark.parametrize(("variable", "code", "named", "parts"), SLIPS.values(), ids=SLIPS.keys())
+def test_a_slip_is_wrong_at_its_own_step_and_named(judge, variable, code, named, parts):
+    found = judged(judge, {**attention.SOLUTION, variable: code})
+    faulty = [name for name, one in found.items() if one.verdict is Verdict.WRONG]
+    assert faulty == [variable]
+    assert {one.verdict for one in found.values()} <= {
+        Verdict.WRONG,
+        Verdict.RIGHT,
+        Verdict.RIGHT_STEP,
+    }
+    (note,) = found[variable].diagnoses
+    assert note.code == named
+    assert parts.items() <= note.parts.items()
+
+
+def test_two_mistakes_are_both_found_at_their_own_steps(judge):
+    found = judged(
+        judge,
+        {
+            **attention.SOLUTION,
+            "dv": "dv = -weights.T @ dout",
+            "dcentred": "dcentred = inv * dnormed",
+        },
+    )
+    assert [n for n, one in found.items() if one.verdict is Verdict.WRONG] == ["dv", "dcentred"]
+
+
+def test_a_single_answer_earns_its_own_marks(judge):
+    answers = dict.fromkeys(attention.SOLUTION, "")
+    answers["dWv"] = attention.SOLUTION["dWv"]
+    found = judged(judge, answers)
+    assert found["dWv"].verdict is Verdict.RIGHT_STEP
+    assert found["dWv"].share == 1.0
+    others = {one.verdict for name, one in found.items() if name != "dWv"}
+    assert others == {Verdict.NOT_ATTEMPTED}
+
+
+def test_a_step_that_skips_its_upstream_has_jumped_the_chain(judge):
+    code = (
+        "dw = target.float() @ v.T\ndscores = weights * (dw - (weights * dw).sum(1, keepdim=True))"
+    )
+    found = judged(judge, {**attention.SOLUTION, "dscores": code})
+    assert found["dscores"].verdict is Verdict.RIGHT
+    assert [note.code for note in found["dscores"].remarks] == ["jumped"]
+
+
+def test_a_shape_without_keepdim_is_right_with_a_remark(judge):
+    found = judged(judge, {**attention.SOLUTION, "dmean": "dmean = -dcentred.sum(1)",
+                           "dx": "dx = dcentred + dmean.view(-1, 1) / x.shape[1]"})  # fmt: skip
+    assert found["dmean"].verdict is Verdict.RIGHT
+    assert found["dmean"].remarks[0].code == "flat_shape"
+    assert found["dx"].verdict is Verdict.RIGHT
+
+
+def test_one_row_for_many_is_wrong_where_the_rows_differ(judge):
+    answers = {**attention.SOLUTION, "dmean": "dmean = -dcentred.sum(1, keepdim=True)[:1]"}
+    found = judged(judge, answers)["dmean"]
+    assert found.verdict is Verdict.WRONG
+    assert found.share == 0.0
+
+
+def test_the_instructor_sets_what_a_right_step_earns():
+    judge = Judge("attention", attention.EXERCISE, {}, Settings(right_step_share=0.5), "s")
+    found = judged(judge, {**attention.SOLUTION, "dv": "dv = -weights.T @ dout"})
+    assert found["dWv"].verdict is Verdict.RIGHT_STEP
+    assert found["dWv"].share == 0.5
+
+
+def test_a_cell_that_raises_is_wrong_and_says_what_it_raised(judge):
+    found = judged(judge, {**attention.SOLUTION, "dq": "dq = no_such_name"})
+    assert found["dq"].verdict is Verdict.WRONG
+    assert found["dq"].diagnoses[0].parts["ename"] == "NameError"
+    assert found["dWq"].verdict is Verdict.RIGHT_STEP
+
+
+def test_a_run_in_trouble_gives_no_mark_and_no_zero(judge):
+    found = judge.judge(Evidence("attention", trouble="the sandbox was lost"), (), ())
+    assert {one.verdict for one in found.values()} == {Verdict.COULD_NOT_TELL}
+    assert {one.share for one in found.values()} == {None}
+
+
+def test_hidden_seeds_depend_on_the_secret_and_on_everything_that_is_run():
+    seeds = {
+        seed_for(secret, notebook, scenario)
+        for secret in ("a", "b")
+        for notebook in ("1", "2")
+        for scenario in ("first", "second")
+    }
+    assert len(seeds) == 8

@@ -1,0 +1,99 @@
+"""Marker: from bytes to a report, with the sandbox and the graders that people will use."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from handgrad.assignment import Assignment
+from handgrad.mark import Marker
+from handgrad.selfcheck import edited
+from handgrad.verdict import Verdict
+
+ROOT = Path(__file__).parents[1]
+STEMS = ("1_every_step", "2_cross_entropy", "3_batch_norm", "4_training")
+
+
+@pytest.fixture(scope="module")
+def sources() -> dict[str, dict[str, object]]:
+    folder = ROOT / "source" / "backprop"
+    return {s: json.loads((folder / f"{s}.ipynb").read_text(encoding="utf-8")) for s in STEMS}
+
+
+@pytest.fixture(scope="module")
+def marker():
+    with Marker(Assignment.load(ROOT, "backprop")) as marker:
+        yield marker
+
+
+def solved(sources, **cells: str) -> dict[str, bytes]:
+    """All four notebooks; keyword arguments replace cells of the first."""
+    return {s: edited(sources[s], cells if s == STEMS[0] else {}) for s in STEMS}
+
+
+def finding(report, name, notebook=STEMS[0]):
+    return next(f for f in report.findings if (f.notebook, f.name) == (notebook, name))
+
+
+def test_the_same_bytes_give_the_same_report(marker, sources):
+    files = solved(sources, dlogits="dlogits = dnorm_logits")
+    assert marker.mark("ada", files).report == marker.mark("ada", files).report
+
+
+def test_numbers_pasted_from_the_public_seed_earn_nothing(marker, sources):
+    files = solved(sources, dprobs="dprobs = torch.full((32, 27), 0.5)", dh="dh = h * 0 + 1")
+    report = marker.mark("ada", files).report
+    assert finding(report, "dprobs").points == 0
+    assert finding(report, "dh").points == 0
+
+
+def test_a_missing_notebook_is_not_attempted_and_said_to_be_missing(marker, sources):
+    files = solved(sources)
+    del files["2_cross_entropy"]
+    report = marker.mark("ada", files).report
+    assert finding(report, "dlogits", "2_cross_entropy").verdict is Verdict.NOT_ATTEMPTED
+    assert [note.code for note in report.problems["2_cross_entropy"]] == ["missing"]
+    assert finding(report, "dhprebn", "3_batch_norm").verdict is Verdict.RIGHT
+
+
+def test_an_unreadable_notebook_gets_no_mark_and_no_zero_and_costs_no_other(marker, sources):
+    files = {**solved(sources), "3_batch_norm": b'{"cells": ['}
+    report = marker.mark("ada", files).report
+    assert finding(report, "dhprebn", "3_batch_norm").verdict is Verdict.COULD_NOT_TELL
+    assert finding(report, "dhprebn", "3_batch_norm").points is None
+    assert report.points is None
+    assert finding(report, "dlogits", "2_cross_entropy").verdict is Verdict.RIGHT
+
+
+def test_a_skipped_gradient_earns_nothing_and_those_after_it_are_graded_fairly(marker, sources):
+    report = marker.mark("ada", solved(sources, dlogits='dlogits = skip("logits")')).report
+    skipped = finding(report, "dlogits")
+    assert skipped.verdict is Verdict.NOT_ATTEMPTED
+    assert [note.code for note in skipped.remarks] == ["skipped"]
+    later = [f for f in report.findings if f.notebook == STEMS[0] and f.name != "dlogits"]
+    assert all(f.points == f.max_points for f in later)
+
+
+def test_a_gradient_that_changes_after_it_was_checked_earns_a_remark(marker, sources):
+    code = (
+        "dlogits = dnorm_logits\n"
+        "dlogits += F.one_hot(logits.max(1).indices, logits.shape[1]) * dlogit_maxes"
+    )
+    # In the chain dlogit_maxes is rounding noise, so that noise is what changes.
+    report = marker.mark("ada", solved(sources, dlogits=code)).report
+    assert finding(report, "dnorm_logits").verdict is Verdict.RIGHT
+    assert [note.code for note in finding(report, "dnorm_logits").remarks] == ["aliased"]
+
+
+def test_a_batch_size_in_numbers_is_right_with_a_remark(marker, sources):
+    code = "dlogprobs = torch.zeros_like(logprobs); dlogprobs[range(32), Yb] = -1.0 / 32"
+    found = finding(marker.mark("ada", solved(sources, dlogprobs=code)).report, "dlogprobs")
+    assert found.verdict is Verdict.RIGHT
+    assert [note.code for note in found.remarks] == ["one_batch_size"]
+
+
+def test_autograd_is_refused_in_the_cell_and_listed_with_its_line(marker, sources):
+    code = "(dh,) = torch.autograd.grad(loss, h)"
+    report = marker.mark("ada", solved(sources, dh=code)).report
+    assert finding(report, "dh").points == 0
+    assert any(line.line == code for line in report.integrity)
