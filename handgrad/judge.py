@@ -27,6 +27,9 @@ from handgrad.verdict import ErrorPicture, Note, Verdict
 PUBLIC = "public"
 """The key of the run on the notebook's own parameters: the one whose outputs people see."""
 
+# Of a gradient that was computed from random ones, against the random one of its own place.
+_LEAST_SIZE = 1e-4
+
 _NAMED_WHEN_INVISIBLE = ("missing_branch", "sign", "sign_branch", "assignment")
 
 
@@ -354,7 +357,8 @@ class Judge:
             if answer is None or answer.tensor is None:
                 continue
             fitted = shaped(answer.tensor, reference.alone.values[consumer.name])
-            if fitted is not None and bool(torch.isfinite(fitted).all()):
+            drawn = reference.alone.upstream[consumer.name]
+            if fitted is not None and _is_as_random(fitted, drawn):
                 own[consumer.name] = fitted
         for count in range(1, len(own) + 1):
             for names in itertools.combinations(own, count):
@@ -450,6 +454,20 @@ class _Hand:
         if failure.status == "raised":
             return (Note("raised", {"ename": failure.ename, "evalue": failure.evalue[:200]}),)
         return (Note(failure.status.replace(" ", "_"), {"cell": variable}),)
+
+
+def _is_as_random(own: Tensor, drawn: Tensor) -> bool:
+    """Whether a student's own gradient can have come of the random ones above it.
+
+    Zeros, or one number all over, were made up: at those any step is right with hardly any work.
+    """
+    there = own[drawn != 0]
+    if not bool(torch.isfinite(own).all()) or there.numel() == 0:
+        return False
+    if largest(own) < _LEAST_SIZE * largest(drawn) or int((there != 0).sum()) * 2 < there.numel():
+        return False
+    varied = largest(there - there.mean()) > _LEAST_SIZE * largest(there)
+    return there.numel() == 1 or varied
 
 
 def _with_remark(judged: Judged, remark: Note) -> Judged:
