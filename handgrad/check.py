@@ -1,28 +1,37 @@
 """One notebook, marked on its own: no gradebook, no course needed."""
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
 from handgrad.assignment import Assignment
 from handgrad.errors import UserError
+from handgrad.feedback import page
+from handgrad.lecture import convert, recognise, written
 from handgrad.mark import Marked, Marker
 from handgrad.matching import slots_of
-from handgrad.notebookfile import parse
-from handgrad.verdict import Report
+from handgrad.notebookfile import RawCell, parse
+from handgrad.syllabus import Syllabus
+from handgrad.table import table
+from handgrad.verdict import Note, Report
 from handgrad.words import say, tell, text
 
-ASSIGNMENT = "backprop"  # what the package brings for those who have no course
+PACKAGED = "backprop"  # what the package brings for those who have no course
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What `check` found: the report, the notebooks as they ran, and under which settings."""
+    """What `check` found: the report, and the notebooks as they ran, by stem.
+
+    `sources` says, for a lecture's notebook, what was taken from where.
+    """
 
     assignment: Assignment
     marked: Marked
+    sources: Mapping[str, tuple[Note, ...]] = field(default_factory=dict)
 
     @property
     def report(self) -> Report:
@@ -30,35 +39,50 @@ class Checked:
 
 
 def check(notebook: Path, course: Path | None, *, sandboxed: bool = True) -> Checked:
-    """Grade one notebook file; which of the course's notebooks it is, its cells tell.
+    """Grade one notebook file: one of a course, or the lecture's own; its cells tell which.
 
     Raises UserError where the file cannot be read, or is no notebook of any assignment.
     """
     try:
         data = notebook.read_bytes()
     except OSError as error:
-        raise UserError(str(notebook), f"it cannot be read ({error.strerror})", "Check the path") from None
-    assignment, stem = _belonging(data, notebook, _assignments(course))
+        raise UserError(
+            str(notebook), f"it cannot be read ({error.strerror})", "Check the path"
+        ) from None
+    known = _assignments(course)
+    cells = parse(data, known[0].settings.limits, str(notebook)).cells
     if not sandboxed:
         Console(stderr=True).print(
             "[bold red]No sandbox:[/] this notebook's code runs with all your rights."
         )
-    with Marker(assignment.only(stem), sandboxed=sandboxed) as marker:
-        return Checked(assignment, marker.mark(notebook.stem, {stem: data}))
+    belonging = _belonging(cells, notebook, known)
+    if belonging is not None:
+        assignment, stem = belonging
+        files = {stem: data}
+        sources: Mapping[str, tuple[Note, ...]] = {}
+        only = assignment.only(stem)
+    else:
+        assignment, files, sources = _of_the_lecture(cells, notebook, known)
+        only = assignment
+    with Marker(only, sandboxed=sandboxed) as marker:
+        return Checked(assignment, marker.mark(notebook.stem, files), sources)
 
 
 def _assignments(course: Path | None) -> list[Assignment]:
     if course is None:
-        return [Assignment.packaged(ASSIGNMENT)]
+        return [Assignment.packaged(PACKAGED)]
     names = sorted(p.parent.name for p in course.glob("graders/*/forward.py"))
     if not names:
-        raise UserError(str(course), "no assignment has graders here", "Name a course with --course")
+        raise UserError(
+            str(course), "no assignment has graders here", "Name a course with --course"
+        )
     return [Assignment.load(course, name) for name in names]
 
 
-def _belonging(data: bytes, path: Path, known: list[Assignment]) -> tuple[Assignment, str]:
-    """The assignment and released notebook that shares most cells with this one."""
-    cells = parse(data, known[0].settings.limits, str(path)).cells
+def _belonging(
+    cells: tuple[RawCell, ...], path: Path, known: list[Assignment]
+) -> tuple[Assignment, str] | None:
+    """The assignment and released notebook that shares most cells with this one, if any does."""
     ids = {cell.grade_id for cell in cells if cell.grade_id}
     best: tuple[int, Assignment, str] | None = None
     for assignment in known:
@@ -68,18 +92,31 @@ def _belonging(data: bytes, path: Path, known: list[Assignment]) -> tuple[Assign
             shared = 2 * len(ids & its) - len(its - ids) + (path.stem == stem)
             if ids & its and (best is None or shared > best[0]):
                 best = (shared, assignment, stem)
-    if best is None:
-        raise UserError(
-            str(path),
-            "none of its cells belongs to an assignment",
-            "Check a notebook that was released, or one of the lecture",
-        )
-    return best[1], best[2]
+    return None if best is None else (best[1], best[2])
+
+
+def _of_the_lecture(
+    cells: tuple[RawCell, ...], path: Path, known: list[Assignment]
+) -> tuple[Assignment, dict[str, bytes], Mapping[str, tuple[Note, ...]]]:
+    for assignment in known:
+        table_of_names = assignment.graders / "lecture.toml"
+        if not table_of_names.is_file():
+            continue
+        syllabus = Syllabus.read(table_of_names, assignment.release)
+        if recognise(cells, syllabus):
+            notebooks, extracted = convert(cells, syllabus, assignment.release)
+            return assignment, written(notebooks), extracted.notes
+    raise UserError(
+        str(path),
+        "it is neither a notebook of an assignment nor one of the lecture",
+        "Check a notebook that was released, or the lecture's own with your answers in it",
+    )
 
 
 def as_json(checked: Checked) -> dict[str, object]:
     """The report for machines: a list `gradients`, and totals."""
     report, settings = checked.report, checked.assignment.settings
+    language = settings.language
     return {
         "assignment": report.assignment,
         "gradients": [
@@ -90,16 +127,14 @@ def as_json(checked: Checked) -> dict[str, object]:
                 "points": finding.points,
                 "max_points": finding.max_points,
                 "error": finding.error,
-                "remark": " ".join(tell(finding, settings.feedback, settings.language)),
+                "remark": " ".join(tell(finding, settings.feedback, language)),
             }
             for finding in report.findings
         ],
         "points": report.points,
         "max_points": report.max_points,
-        "problems": {
-            stem: [say(note, settings.language) for note in notes]
-            for stem, notes in report.problems.items()
-        },
+        "problems": _said(report.problems, language),
+        "sources": _said(checked.sources, language),
         "integrity": [
             {"notebook": one.notebook, "cell": one.cell, "what": one.what, "line": one.line}
             for one in report.integrity
@@ -107,16 +142,43 @@ def as_json(checked: Checked) -> dict[str, object]:
     }
 
 
+def as_html(checked: Checked) -> str:
+    """The report as the page a student of a course would get."""
+    assignment = checked.assignment
+    return page(
+        checked.report,
+        checked.marked.notebooks,
+        edges(assignment),
+        language=assignment.settings.language,
+        level=assignment.settings.feedback,
+    )
+
+
+def edges(assignment: Assignment) -> dict[str, dict[str, tuple[str, ...]]]:
+    """By notebook, each step of its forward pass with the names it reads."""
+    return {
+        stem: {step.name: step.inputs for step in exercise.graph.steps}
+        for stem, exercise in assignment.exercises.items()
+    }
+
+
 def print_table(checked: Checked) -> None:
     """The report for a person: one line a gradient, then the sum."""
     settings = checked.assignment.settings
     console = Console(file=sys.stdout)
-    from handgrad.table import table
-    console.print(table(checked.report, settings.feedback, settings.language))
-    for stem, notes in checked.report.problems.items():
+    for where, notes in checked.sources.items():
         for note in notes:
-            console.print(f"{stem}: {say(note, settings.language)}", markup=False)
+            sentence = say(note, settings.language)
+            console.print(f"{where}: {sentence}" if where else sentence, markup=False, style="dim")
+    console.print(table(checked.report, settings.feedback, settings.language))
+    for where, notes in checked.report.problems.items():
+        for note in notes:
+            console.print(f"{where}: {say(note, settings.language)}", markup=False)
     if checked.report.integrity:
         console.print(text("report.integrity_about", settings.language), markup=False)
     for line in checked.report.integrity:
         console.print(f"  {line.notebook}: {line.what}: {line.line}", markup=False)
+
+
+def _said(notes: Mapping[str, tuple[Note, ...]], language: str) -> dict[str, list[str]]:
+    return {where: [say(note, language) for note in each] for where, each in notes.items()}

@@ -33,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="grade one notebook, without a gradebook")
     check.add_argument("notebook", type=Path)
     check.add_argument("--json", action="store_true", help="print one JSON object")
+    check.add_argument("--html", type=Path, metavar="FILE", help="write a page to FILE")
     _add_course(check)
     check.add_argument(
         "--no-sandbox",
@@ -40,6 +41,27 @@ def _parser() -> argparse.ArgumentParser:
         help="run the notebook without the sandbox: only for one that you vouch for",
     )
     check.set_defaults(run=_check)
+
+    grade = commands.add_parser("grade", help="grade the submissions that are due")
+    grade.add_argument("assignment")
+    grade.add_argument("--student", action="append", default=[], help="only this one; repeatable")
+    grade.add_argument("--jobs", type=_at_least_one, default=0, help="processes (default: cores)")
+    grade.add_argument("--force", action="store_true", help="also what is graded and unchanged")
+    grade.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_course(grade)
+    grade.set_defaults(run=_grade)
+
+    take = commands.add_parser("import", help="hand in a lecture's own notebook for a student")
+    take.add_argument("notebook", type=Path)
+    take.add_argument("--student", required=True)
+    take.add_argument("--assignment", default="backprop")
+    _add_course(take)
+    take.set_defaults(run=_import)
+
+    restore = commands.add_parser("restore", help="put a copy of the gradebook back")
+    restore.add_argument("copy", type=Path, nargs="?", help="default: the newest sound one")
+    _add_course(restore)
+    restore.set_defaults(run=_restore)
 
     own = commands.add_parser("selfcheck", help="let an assignment prove what it says of itself")
     own.add_argument("assignment")
@@ -64,18 +86,85 @@ def find_course(start: Path) -> Path | None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from handgrad.check import as_json, check, print_table
+    from handgrad.check import as_html, as_json, check, print_table
 
     result = check(
         options.notebook,
         options.course or find_course(Path.cwd()),
         sandboxed=not options.no_sandbox,
     )
+    if options.html:
+        _write(options.html, as_html(result))
     if options.json:
         print(json.dumps(as_json(result), ensure_ascii=False, indent=2))
     else:
         print_table(result)
     return 0
+
+
+def _write(path: Path, content: str) -> None:
+    try:
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            str(path), f"it cannot be written ({error.strerror})", "Choose another file"
+        ) from None
+
+
+def _grade(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from handgrad.batch import grade
+    from handgrad.progress import Bar, as_json, tell
+
+    console = Console(stderr=True)
+    with Bar(console) as bar:
+        summary = grade(
+            _course(options),
+            options.assignment,
+            students=options.student,
+            jobs=options.jobs,
+            force=options.force,
+            watcher=bar,
+        )
+    if options.json:
+        print(json.dumps(as_json(summary), ensure_ascii=False, indent=2))
+    else:
+        tell(Console(), summary, options.assignment)
+    return 1 if summary.failed else 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from handgrad.handin import import_into
+    from handgrad.words import say
+
+    done = import_into(_course(options), options.assignment, options.notebook, options.student)
+    for where, notes in done.extracted.notes.items():
+        for note in notes:
+            print(f"{where}: {say(note, 'en')}" if where else say(note, "en"))
+    print(f"{done.folder} is ready: run `handgrad grade {options.assignment}`")
+    return 0
+
+
+def _restore(options: argparse.Namespace) -> int:
+    from handgrad.backups import restore
+    from handgrad.course import Course
+    from handgrad.gradebook import Gradebook
+
+    file = Gradebook(Course(_course(options)).db_url, "").path
+    if file is None:
+        raise UserError("gradebook", "it is not a file", "Restore it with its database's own tools")
+    copy, aside = restore(file, options.copy)
+    print(
+        f"{file.name} is {copy.name} again" + (f"; what was there is {aside.name}" if aside else "")
+    )
+    return 0
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
 
 
 def _selfcheck(options: argparse.Namespace) -> int:
