@@ -1,8 +1,10 @@
 """The course as nbgrader sees it: names and wiring, no logic."""
 
-from handgrad.course_url import CourseUrl
+from handgrad.course import with_scripts_on_path
 
 c = get_config()  # noqa: F821 - nbgrader puts it here
+
+with_scripts_on_path()  # nbgrader calls `alembic` by its bare name
 
 c.CourseDirectory.course_id = "handgrad"
 c.CourseDirectory.ignore = [".ipynb_checkpoints", "__pycache__", "*.pyc"]
@@ -11,7 +13,15 @@ c.CourseDirectory.ignore = [".ipynb_checkpoints", "__pycache__", "*.pyc"]
 c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE"}
 c.ClearSolutions.text_stub = "YOUR ANSWER HERE"
 
-# Where students' notebooks fetch check.py and names.txt from when these are not beside them, as on
-# Colab: the web address of a copy of release/backprop, without a slash at the end.
-c.CourseUrl.url = ""
-c.GenerateAssignment.preprocessors.prepend([CourseUrl])
+# Notebooks run in the sandbox and are marked by the hidden graders, not by nbgrader's Execute. The
+# exporter restores what was submitted from the release, so no other preprocessor has to.
+c.Autograde.exporter_class = "handgrad.nbgrader_plugin.SubmissionExporter"
+c.Autograde.sanitize_preprocessors = []
+c.Autograde.autograde_preprocessors = [
+    "handgrad.nbgrader_plugin.Mark",
+    "handgrad.nbgrader_plugin.SaveMarks",
+    "nbgrader.preprocessors.AssignLatePenalties",
+]
+
+# Headings get no ids: formgrader finds its score boxes by id, and a student may name a heading like one.
+c.HTMLExporter.exclude_anchor_links = True

@@ -74,19 +74,11 @@ class Course:
         for student, folder in sorted(self._folders(assignment)):
             if student in excluded:
                 continue
-            wrong = odd_name(student)
-            if not wrong and (folder.is_symlink() or folder.parent.is_symlink()):
-                wrong = "it is a link to another place"
-            if wrong:
-                odd.append(
-                    UserError(
-                        line(str(folder.parent), 120),
-                        f"this cannot be a student's folder: {wrong}",
-                        "Rename the folder and grade again",
-                    )
-                )
-            else:
+            wrong = not_a_students(student, folder)
+            if wrong is None:
                 found.append(student)
+            else:
+                odd.append(wrong)
         return tuple(found), tuple(odd)
 
     def _folders(self, assignment: str) -> Iterator[tuple[str, Path]]:
@@ -102,6 +94,20 @@ class Course:
             match = shape.fullmatch(folder)
             if match is not None:
                 yield match["student"], Path(folder)
+
+
+def not_a_students(student: str, folder: Path) -> UserError | None:
+    """What is wrong with a folder as that of a submission, None where nothing is."""
+    wrong = odd_name(student)
+    if not wrong and (folder.is_symlink() or folder.parent.is_symlink()):
+        wrong = "it is a link to another place"
+    if not wrong:
+        return None
+    return UserError(
+        line(str(folder.parent), 120),
+        f"this cannot be a student's folder: {wrong}",
+        "Rename the folder and grade again",
+    )
 
 
 class _Penalties(Penalties):

@@ -35,6 +35,15 @@ class Taken:
     timestamp: str = ""
 
     @property
+    def absent(self) -> frozenset[str]:
+        """The notebooks that are not there under their own names; nbgrader does not see those."""
+        return frozenset(
+            stem
+            for stem, notes in self.problems.items()
+            if any(note.code in ("missing", "renamed") for note in notes)
+        )
+
+    @property
     def digest(self) -> str:
         """Changes with every byte that has a say in the marks."""
         return digest(self.files, self.problems, self.timestamp)
@@ -90,7 +99,7 @@ def take(
             for stem, name in _renamed(directory, missing, others, release, limits).items():
                 parts = {"found": line(name), "expected": f"{stem}.ipynb"}
                 problems[stem] = (Note("renamed", parts),)
-        stamp = _read(directory, TIMESTAMP, 200) if TIMESTAMP in names else b""
+        stamp = _stamp(directory) if TIMESTAMP in names else ""
     finally:
         os.close(directory)
     untold = {*_UNTOLD, *known}
@@ -98,8 +107,25 @@ def take(
         files,
         problems,
         tuple(line(name) for name in others if name not in untold),
-        stamp.decode("utf-8", "replace") if isinstance(stamp, bytes) else "",
+        stamp,
     )
+
+
+def timestamp(folder: Path) -> str:
+    """nbgrader's time stamp in a folder of anybody's, "" where there is none."""
+    try:
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return _stamp(directory) if TIMESTAMP in os.listdir(directory) else ""  # noqa: PTH208
+    finally:
+        os.close(directory)
+
+
+def _stamp(directory: int) -> str:
+    found = _read(directory, TIMESTAMP, 200)
+    return found.decode("utf-8", "replace") if isinstance(found, bytes) else f"?{found}"
 
 
 def _read(directory: int, name: str, most: int) -> bytes | str:

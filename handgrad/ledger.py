@@ -37,7 +37,7 @@ class Ledger:
     def standing(self, student: str, taken: Taken) -> Report | None:
         """The report that still holds for what was handed in; None where it is to be marked."""
         record = self.records.read(student)
-        if record is None or record.due != self._due(taken):
+        if record is None or record.due != due_of(self._described, taken):
             return None
         scores = self._scores.get(student)
         if scores is None or not all(
@@ -46,13 +46,10 @@ class Ledger:
         ):
             return None  # the gradebook was changed, or an older one put in its place
         folder = self._course.autograded(student, self._described.name)
-        present = _handed_in(self._described, taken)
+        present = set(self._described.release) - taken.absent
         if not all((folder / f"{stem}.ipynb").is_file() for stem in present):
             return None
         return record.report
-
-    def _due(self, taken: Taken) -> str:
-        return hashlib.sha256(f"{self._described.digest} {taken.digest}".encode()).hexdigest()
 
     def keep(self, student: str, taken: Taken, outcome: Outcome) -> None:
         """Write rows, notebooks and record of one submission, in this order.
@@ -69,7 +66,7 @@ class Ledger:
                 self._course.penalties,
             )
             _exchanged(prepared, folder)
-            due = "" if outcome.crashed else self._due(taken)
+            due = "" if outcome.crashed else due_of(self._described, taken)
             self.records.write(Record(outcome.report, due))
         except OSError as error:
             raise _in_words(error, folder) from None
@@ -101,6 +98,11 @@ class Ledger:
         return new
 
 
+def due_of(described: Described, taken: Taken) -> str:
+    """A name for all that the marks of a submission rest on."""
+    return hashlib.sha256(f"{described.digest} {taken.digest}".encode()).hexdigest()
+
+
 def _exchanged(new: Path, folder: Path) -> None:
     """Put `new` in the place of `folder`."""
     old = folder.with_name(f".{folder.name}.old")
@@ -113,19 +115,9 @@ def _exchanged(new: Path, folder: Path) -> None:
         shutil.rmtree(old)
 
 
-def _handed_in(described: Described, taken: Taken) -> tuple[str, ...]:
-    """The notebooks that are in the folder under their own names, readable or not."""
-    gone = {
-        stem
-        for stem, notes in taken.problems.items()
-        if any(note.code in ("missing", "renamed") for note in notes)
-    }
-    return tuple(stem for stem in described.release if stem not in gone)
-
-
 def nothing_there(described: Described, taken: Taken) -> UserError | None:
     """What to say of a folder that holds none of the assignment's notebooks; None where it does."""
-    if _handed_in(described, taken):
+    if set(described.release) - taken.absent:
         return None
     renamed = [
         f"{note.parts['found']} is {note.parts['expected']}"
@@ -148,7 +140,6 @@ def sheets_of(described: Described, taken: Taken, outcome: Outcome) -> dict[str,
     any other waits for a person. What nobody could judge waits for a person too.
     """
     findings = {(f.notebook, f.grade_id): f.points for f in outcome.report.findings}
-    present = _handed_in(described, taken)
     waiting = unjudged(outcome.report)
     sheets = {}
     for stem in described.release:
@@ -158,13 +149,13 @@ def sheets_of(described: Described, taken: Taken, outcome: Outcome) -> dict[str,
         if outcome.crashed or stem in waiting:
             scores: dict[str, float | None] = dict.fromkeys(ids)
             comments: dict[str, str | None] = dict.fromkeys(answers)
-        elif stem not in present:
+        elif stem in taken.absent:
             scores, comments = dict.fromkeys(ids, 0.0), {}
         else:
             written = {grade_id: 0.0 if grade_id in untouched else None for grade_id in ids}
             scores = {each: findings.get((stem, each), written[each]) for each in ids}
             comments = {each: _NO_RESPONSE if each in untouched else None for each in answers}
-        sheets[stem] = Sheet(scores, comments, absent=stem not in present)
+        sheets[stem] = Sheet(scores, comments, absent=stem in taken.absent)
     return sheets
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from handgrad.intake import Taken, settled, unjudged
+from handgrad.intake import Taken, settled
 from handgrad.settings import Settings
 from handgrad.verdict import Finding, Note, Report, Verdict
 
@@ -120,7 +120,7 @@ def mark(source: Source, student: str, taken: Taken) -> Outcome:
     shown = {
         stem: annotated(notebook, stem, report, assignment.settings)
         for stem, notebook in _with_ungraded(assignment, marked.notebooks, taken).items()
-        if stem in taken.files or stem in unjudged(report)
+        if stem not in taken.absent
     }
     return Outcome(
         report,
@@ -138,10 +138,10 @@ def _with_ungraded(
     from handgrad.submission import blank, read
 
     shown = dict(notebooks)
-    for stem, data in taken.files.items():
+    for stem, released in assignment.release.items():
         if stem not in shown:
-            released = assignment.release[stem]
             try:
+                data = taken.files.get(stem, b"")
                 shown[stem] = read(data, released, assignment.settings.limits).notebook
             except UserError:
                 shown[stem] = blank(released).notebook
@@ -185,12 +185,12 @@ def given_up(described: Described, student: str, taken: Taken, why: str) -> Outc
         if grade_id.startswith("test_")
     )
     report = settled(
-        Report(student, described.name, findings, dict.fromkeys(taken.files, (note,))), taken
+        Report(student, described.name, findings, dict.fromkeys(described.release, (note,))), taken
     )
     notebooks = {
         stem: annotated(blank(released).notebook, stem, report, described.settings)
         for stem, released in described.release.items()
-        if stem in taken.files
+        if stem not in taken.absent
     }
     texts = {stem: serialised(notebook) for stem, notebook in notebooks.items()}
     return Outcome(report, described.digest, texts, crashed=why)

@@ -1,0 +1,154 @@
+"""nbgrader's own `autograde`, by way of this project's sandbox and graders.
+
+`nbgrader_config.py` names the three classes. What nbgrader has no door for is put right by
+`make_safe`, on the very objects of one run.
+"""
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy.exc
+from nbconvert.exporters import NotebookExporter
+from nbformat import NotebookNode
+from nbgrader.converters import base
+from nbgrader.coursedir import CourseDirectory
+from nbgrader.preprocessors import NbGraderPreprocessor
+
+from handgrad.display import node
+from handgrad.errors import UserError
+from handgrad.intake import TIMESTAMP, timestamp
+from handgrad.onelog import OneLine
+from handgrad.rows import parsed_time
+from handgrad.session import Session, session
+
+_Resources = dict[str, Any]  # nbconvert's, of any kind of value
+
+_find_all_files = base.find_all_files
+
+
+class SubmissionExporter(NotebookExporter):
+    """Hands nbgrader a submission's notebooks, restored and marked, whatever the files hold.
+
+    nbgrader calls it twice for each: for the file in `submitted/`, which nobody vouches for and which
+    nbconvert is not given to read, and for the one it wrote to `autograded/` from that.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+        if isinstance(self.parent, base.BaseConverter):
+            make_safe(self.parent)
+
+    def from_filename(
+        self, filename: str, resources: _Resources | None = None, **kwargs: Any
+    ) -> tuple[Any, _Resources]:
+        """The text of the notebook to be written, as nbgrader's converters ask for it."""
+        path, coursedir = Path(filename), getattr(self.parent, "coursedir", None)
+        if coursedir is None or resources is None or _root(coursedir) not in path.parents:
+            return super().from_filename(filename, resources, **kwargs)
+        about = resources["nbgrader"]
+        marked = _session(coursedir, about["assignment"])
+        text = marked.notebook(about["student"], path.parent, path.stem)
+        return text, {**resources, "output_extension": self.file_extension}
+
+
+class Mark(NbGraderPreprocessor):  # type: ignore[misc]
+    """In the place of nbgrader's `Execute`: the notebook as the sandbox ran it and the graders saw it.
+
+    A submission is marked once, all its notebooks together, and remembered for the next of them.
+    """
+
+    def preprocess(
+        self, nb: NotebookNode, resources: _Resources
+    ) -> tuple[NotebookNode, _Resources]:
+        """Each test cell shows the reason and, where there is a mark, the points."""
+        about = resources["nbgrader"]
+        marked = _session(_coursedir(self), about["assignment"])
+        folder = _folder(_coursedir(self), about["student"], about["assignment"])
+        text = marked.notebook(about["student"], folder, about["notebook"])
+        return node(json.loads(text)), resources
+
+
+class SaveMarks(NbGraderPreprocessor):  # type: ignore[misc]
+    """In the place of nbgrader's `SaveAutoGrades`, which reads a mark from what a cell shows.
+
+    That rule pays in full for nan, for text and for a cell that shows nothing. Here the marks come from
+    the graders; where they could not tell there is none, and a person is asked for one.
+    """
+
+    def preprocess(
+        self, nb: NotebookNode, resources: _Resources
+    ) -> tuple[NotebookNode, _Resources]:
+        """Write the marks of this notebook to the gradebook."""
+        about = resources["nbgrader"]
+        coursedir = _coursedir(self)
+        marked = _session(coursedir, about["assignment"])
+        folder = _folder(coursedir, about["student"], about["assignment"])
+        marked.save(about["student"], folder, about["notebook"], about["db_url"])
+        for said in marked.remarks(about["student"], about["notebook"]):
+            self.log.warning("%s, %s: %s", about["student"], about["notebook"], said)
+        return nb, resources
+
+
+def make_safe(converter: base.BaseConverter) -> None:
+    """Keep one run of nbgrader from what it would do with a stranger's files, and say.
+
+    nbgrader copies all that a submission brings, following links and reading pipes and devices; it
+    reads `timestamp.txt` the same way; it prints a traceback for everything. There is no setting for
+    any of that.
+    """
+    base.find_all_files = _files_to_copy
+    _submitted.add(_root(converter.coursedir))
+    converter.coursedir.get_existing_timestamp = _existing_timestamp
+    if not any(isinstance(each, OneLine) for each in converter.log.filters):
+        level = getattr(converter.parent, "log_level", logging.INFO)
+        converter.log.addFilter(OneLine(debug=level in ("DEBUG", logging.DEBUG, logging.NOTSET)))
+    # nbgrader makes rows in an order that SQLAlchemy 2.1 remarks on, and means it.
+    warnings.filterwarnings("ignore", "Object of type .* not in session", sqlalchemy.exc.SAWarning)
+
+
+_submitted: set[Path] = set()  # folders of submissions of the courses that this process grades
+
+
+def _files_to_copy(path: str, exclude: list[str] | None = None) -> list[str]:
+    """nbgrader's `find_all_files`, but of a submission only its time stamp."""
+    folder = Path(path)
+    if not any(root in folder.parents for root in _submitted):
+        found: list[str] = _find_all_files(path, exclude)
+        return found
+    stamp = folder / TIMESTAMP
+    return [str(stamp)] if stamp.is_file() and not stamp.is_symlink() else []
+
+
+def _existing_timestamp(dest_path: str) -> object:
+    """nbgrader's own, but it opens no link, pipe or device, and says what is wrong with a time."""
+    folder = Path(dest_path)
+    return parsed_time(timestamp(folder).strip(), folder.parent.name)
+
+
+def _root(coursedir: CourseDirectory) -> Path:
+    return Path(coursedir.root, coursedir.submitted_directory)
+
+
+def _folder(coursedir: CourseDirectory, student: str, assignment: str) -> Path:
+    return Path(coursedir.format_path(coursedir.submitted_directory, student, assignment))
+
+
+def _coursedir(preprocessor: NbGraderPreprocessor) -> CourseDirectory:
+    """The course of the run that a preprocessor is part of."""
+    here = preprocessor
+    while here is not None:
+        if isinstance(getattr(here, "coursedir", None), CourseDirectory):
+            return here.coursedir
+        here = here.parent
+    raise UserError(
+        "nbgrader",
+        f"{type(preprocessor).__name__} is not part of an autograde run",
+        "Name it in c.Autograde.autograde_preprocessors only",
+    )
+
+
+def _session(coursedir: CourseDirectory, assignment: str) -> Session:
+    return session(Path(coursedir.root), assignment)
