@@ -1,6 +1,7 @@
 """Both languages say everything, and nothing in the engine is left without words."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,3 +140,17 @@ def test_what_a_student_wrote_cannot_break_out_of_its_sentence() -> None:
     assert "\u202e" not in told
     assert "{0.__class__}" in told
     assert len(told) < 700
+
+
+def test_no_heading_is_left_over() -> None:
+    """Every sentence of a page is asked for by name somewhere, in Python or in a template."""
+    sources = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.j2"), *PACKAGE.rglob("*.js")]
+    written = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    unused = [
+        key
+        for key in words.keys("en")
+        if key.split(".")[0] in ("page", "picture", "report", "table")
+        and not re.search(rf"\b{re.escape(key)}\b|\"{re.escape(key.split('.')[1])}\"", written)
+    ]
+    unused = [key for key in unused if not key.startswith("report.group_")]  # made of _ALIKE
+    assert unused == []
