@@ -161,7 +161,8 @@ class _Maker:
 
     def change(self, change: Change) -> str:
         if change.kind != "changed":
-            return text(f"report.{change.kind}_student", self.language)
+            key = "report.new_student" if change.kind == "new" else "report.gone_student"
+            return text(key, self.language)
         turns: dict[str, list[str]] = {}
         for (_, name), before, now in change.verdicts:
             turn = f"{self._verdict(before)} → {self._verdict(now)}"
