@@ -51,6 +51,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_course(grade)
     grade.set_defaults(run=_grade)
 
+    report = commands.add_parser("report", help="the class at a glance, from what is stored")
+    report.add_argument("assignment")
+    report.add_argument("--csv", type=Path, metavar="FILE", help="also write the marks to FILE")
+    report.add_argument("--json", action="store_true", help="print the report as JSON")
+    _add_course(report)
+    report.set_defaults(run=_report)
+
     take = commands.add_parser("import", help="hand in a lecture's own notebook for a student")
     take.add_argument("notebook", type=Path)
     take.add_argument("--student", required=True)
@@ -132,6 +139,28 @@ def _grade(options: argparse.Namespace) -> int:
     else:
         tell(Console(), summary, options.assignment)
     return 1 if summary.failed else 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    import datetime
+
+    from handgrad.course import Course
+    from handgrad.reportfiles import as_csv, as_json, write
+    from handgrad.roster import class_records
+    from handgrad.settings import Settings
+
+    root = _course(options)
+    settings = Settings.read(root / "graders" / options.assignment / "assignment.toml")
+    records = class_records(Course(root), options.assignment)
+    now = datetime.datetime.now().astimezone()
+    page, report = write(root, options.assignment, records, settings.language, now)
+    if options.csv:
+        _write(options.csv, as_csv(report))
+    if options.json:
+        print(json.dumps(as_json(report), ensure_ascii=False, indent=2))
+    else:
+        print(f"{page}: {len(report.graded)} graded, {len(report.errands)} things need a person")
+    return 0
 
 
 def _import(options: argparse.Namespace) -> int:
