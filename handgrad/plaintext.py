@@ -46,6 +46,8 @@ def odd_name(name: str) -> str:
         return "it is no name"
     if len(name) > 128:
         return f"it has {len(name)} characters, more than the gradebook's 128"
+    if len(name.encode("utf-8", "surrogatepass")) > 200:
+        return "it is longer than 200 bytes, and files are named after it"
     for character in name:
         if character in "/\\":
             return f"it holds {character!r}, which leads out of its folder"
