@@ -23,5 +23,9 @@ c.Autograde.autograde_preprocessors = [
     "nbgrader.preprocessors.AssignLatePenalties",
 ]
 
+# Feedback is one page without scripts; the gradebook's marks and comments are on it.
+c.GenerateFeedback.exporter_class = "handgrad.nbgrader_feedback.PageExporter"
+c.GenerateFeedback.preprocessors = ["nbgrader.preprocessors.GetGrades"]
+
 # Headings get no ids: formgrader finds its score boxes by id, and a student may name a heading like one.
 c.HTMLExporter.exclude_anchor_links = True

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from handgrad import inert
 from handgrad.drawing import Edges, draw, kind, mark
+from handgrad.exercise import Exercise
 from handgrad.picture import Drawn, describe, draw_error
 from handgrad.settings import FeedbackLevel
 from handgrad.template import render
@@ -26,6 +27,14 @@ class Marks:
     max_score: float
     late_penalty: float = 0.0
     waiting: frozenset[str] = frozenset()
+
+
+def edges_of(exercises: Mapping[str, Exercise]) -> dict[str, Edges]:
+    """By notebook, each step of its forward pass with the names it reads."""
+    return {
+        stem: {step.name: step.inputs for step in exercise.graph.steps}
+        for stem, exercise in exercises.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)

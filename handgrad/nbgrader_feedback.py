@@ -1,0 +1,76 @@
+"""nbgrader's own `generate_feedback`, by way of this project's page."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from nbconvert.exporters import Exporter
+from nbformat import NotebookNode
+from nbgrader.api import Gradebook
+from nbgrader.converters import base
+
+from handgrad.assignment import Assignment
+from handgrad.errors import UserError
+from handgrad.feedback import Marks, edges_of, page
+from handgrad.records import Records
+
+
+class PageExporter(Exporter):
+    """In the place of nbconvert's HTMLExporter, whose page runs scripts from elsewhere.
+
+    nbgrader's `GetGrades` has put scores and comments into the notebook before it comes here.
+    """
+
+    def _file_extension_default(self) -> str:
+        return ".html"
+
+    def from_notebook_node(
+        self, nb: NotebookNode, resources: dict[str, Any] | None = None, **kwargs: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """The page of one notebook; raises UserError where nothing is stored of the submission."""
+        graded, about = super().from_notebook_node(nb, resources, **kwargs)
+        if not isinstance(self.parent, base.BaseConverter):
+            raise UserError(
+                "nbgrader",
+                "PageExporter is not part of a feedback run",
+                "Name it in c.GenerateFeedback.exporter_class only",
+            )
+        root, grading = Path(self.parent.coursedir.root), about["nbgrader"]
+        student, name, stem = (grading[key] for key in ("student", "assignment", "notebook"))
+        record = Records(root, name).read(student)
+        if record is None:
+            raise UserError(
+                f"{student}/{name}",
+                "no report is stored of this submission",
+                f"Run `handgrad grade {name} --student {student}` first",
+            )
+        assignment = _assignment(root, name)
+        html = page(
+            record.report,
+            {stem: graded},
+            edges_of(assignment.exercises),
+            language=assignment.settings.language,
+            level=assignment.settings.feedback,
+            marks=Marks(
+                float(grading["score"]),
+                float(grading["max_score"]),
+                float(grading["late_penalty"]),
+                _waiting(grading),
+            ),
+            only=stem,
+        )
+        return html, about
+
+
+@lru_cache(maxsize=2)  # its graders import torch
+def _assignment(root: Path, name: str) -> Assignment:
+    return Assignment.load(root, name)
+
+
+def _waiting(grading: dict[str, Any]) -> frozenset[str]:
+    """The written answers of this notebook that nobody has marked."""
+    with Gradebook(grading["db_url"]) as gradebook:
+        notebook = gradebook.find_submission_notebook(
+            grading["notebook"], grading["assignment"], grading["student"]
+        )
+        return frozenset(grade.name for grade in notebook.grades if grade.needs_manual_grade)
