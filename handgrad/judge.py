@@ -30,7 +30,7 @@ PUBLIC = "public"
 # Of a gradient that was computed from random ones, against the random one of its own place.
 _LEAST_SIZE = 1e-4
 
-_NAMED_WHEN_INVISIBLE = ("missing_branch", "sign", "sign_branch", "assignment")
+_NAMED_WHEN_INVISIBLE = ("missing_branch", "sign", "sign_branch", "constant", "assignment")
 
 
 @dataclass(frozen=True, slots=True)

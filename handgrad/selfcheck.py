@@ -1,7 +1,7 @@
 """The course checks itself: blank earns nothing, the solution everything, each mistake its own name."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,8 @@ class Slip:
     """A wrong answer for one solution cell, and the diagnosis it must get.
 
     `named` is the code of the note ("missing_branch"); `parts` must all be among the note's. A code
-    that ends in `_any` also allows that code as one possibility among several.
+    that ends in `_any` also allows that code as one possibility among several. `answer` is the variable
+    that comes out wrong, where the cell is not named after it.
     """
 
     notebook: str
@@ -26,12 +27,15 @@ class Slip:
     code: str
     named: str
     parts: Mapping[str, str] = field(default_factory=dict)
+    answer: str = ""
+
+    @property
+    def variable(self) -> str:
+        return self.answer or self.cell
 
     @property
     def label(self) -> str:
-        return (
-            f"{self.cell} {self.named.removesuffix(_ANY)} {' '.join(self.parts.values())}".strip()
-        )
+        return f"{self.variable} {self.named.removesuffix(_ANY)} {' '.join(self.parts.values())}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,8 @@ def selfcheck(root: Path, name: str) -> Iterator[Outcome]:
                 yield _solved(f"{stem} {form.name}", report)
             for slip in (one for one in wrong if one.notebook == stem):
                 data = edited(sources[stem], {slip.cell: slip.code})
-                yield _slipped(slip, marker.mark("slip", {stem: data}).report)
+                gradients = {f"d{name}" for name in assignment.exercises[stem].gradients}
+                yield _slipped(slip, marker.mark("slip", {stem: data}).report, gradients)
 
 
 def edited(notebook: Mapping[str, object], cells: Mapping[str, str]) -> bytes:
@@ -132,12 +137,13 @@ def _solved(label: str, report: Report) -> Outcome:
     return Outcome(label, _names("not right", bad), error=max(errors, default=None))
 
 
-def _slipped(slip: Slip, report: Report) -> Outcome:
-    own = [f for f in report.findings if f.name == slip.cell]
+def _slipped(slip: Slip, report: Report, gradients: Set[str]) -> Outcome:
+    own = [f for f in report.findings if f.name == slip.variable]
     others = [
         f
         for f in report.findings
-        if f.name != slip.cell and f.verdict not in (Verdict.RIGHT, Verdict.RIGHT_STEP)
+        if f.name in gradients - {slip.variable}
+        and f.verdict not in (Verdict.RIGHT, Verdict.RIGHT_STEP)
     ]
     complaint = _names("lose marks for it", others)
     if not own or own[0].verdict is not Verdict.WRONG:

@@ -121,6 +121,24 @@ ALL_GRADIENTS = (
     "C",
 )
 
+# The axes of a value as people call them, for telling where the largest error sits.
+HIDDEN, CHARACTERS, EMBEDDED = "hidden unit", "character", "embedding"
+AXES = {
+    **dict.fromkeys(
+        ("logprobs", "probs", "counts", "norm_logits", "logits"), ("example", CHARACTERS)
+    ),
+    **dict.fromkeys(("counts_sum", "counts_sum_inv", "logit_maxes"), ("example", "column")),
+    **dict.fromkeys(("h", "hpreact", "bnraw", "bndiff", "bndiff2", "hprebn"), ("example", HIDDEN)),
+    **dict.fromkeys(("bngain", "bnbias", "bnvar", "bnvar_inv", "bnmeani"), ("row", HIDDEN)),
+    "W2": (HIDDEN, CHARACTERS),
+    "b2": (CHARACTERS,),
+    "embcat": ("example", "column"),
+    "W1": ("row", HIDDEN),
+    "b1": (HIDDEN,),
+    "emb": ("example", "position", EMBEDDED),
+    "C": (CHARACTERS, EMBEDDED),
+}
+
 PUBLIC = {
     "seed": 2147483647,
     "batch_size": 32,
@@ -255,13 +273,19 @@ def twin(p: Parameters, files: Files) -> dict[str, Target]:
 
 EXERCISES = {
     "1_every_step": Exercise(
-        EVERY_STEP_GRAPH, ALL_GRADIENTS, draw, PUBLIC, SCENARIOS, mistakes=EVERY_STEP
+        EVERY_STEP_GRAPH, ALL_GRADIENTS, draw, PUBLIC, SCENARIOS, mistakes=EVERY_STEP, axes=AXES
     ),
     "2_cross_entropy": Exercise(
-        CROSS_ENTROPY_GRAPH, ("logits",), draw, PUBLIC, SCENARIOS, mistakes=CROSS_ENTROPY
+        CROSS_ENTROPY_GRAPH, ("logits",), draw, PUBLIC, SCENARIOS, mistakes=CROSS_ENTROPY, axes=AXES
     ),
     "3_batch_norm": Exercise(
-        BATCH_NORM_GRAPH, ("hprebn",), draw_with_upstream, PUBLIC, SCENARIOS, mistakes=BATCH_NORM
+        BATCH_NORM_GRAPH,
+        ("hprebn",),
+        draw_with_upstream,
+        PUBLIC,
+        SCENARIOS,
+        mistakes=BATCH_NORM,
+        axes=AXES,
     ),
     "4_training": Exercise(
         TRAINING_GRAPH,
@@ -272,5 +296,6 @@ EXERCISES = {
         stacked=True,
         more=twin,
         mistakes=TRAINING,
+        axes=AXES,
     ),
 }

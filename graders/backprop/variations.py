@@ -287,6 +287,60 @@ WRONG = (
 )
 
 
+# Exercise 4: the whole of `backward`, with one line of it as given.
+_BACKWARD = """
+def backward(
+    Xb, Yb, C, W1, b1, W2, b2, bngain, bnbias,
+    emb, embcat, hprebn, bnmean, bnvar, bnvar_inv, bnraw, hpreact, h, logits,
+):
+    dlogits = F.softmax(logits, 1)
+    dlogits[range(n), Yb] -= 1
+    dlogits /= n
+    dh = dlogits @ W2.T
+    dW2 = h.T @ dlogits
+    db2 = dlogits.sum(0)
+    dhpreact = (1.0 - h**2) * dh
+    dbngain = (bnraw * dhpreact).sum(0, keepdim=True)
+    dbnbias = dhpreact.sum(0, keepdim=True)
+    dhprebn = bngain*bnvar_inv/n * (
+        n*dhpreact - dhpreact.sum(0) - n/(n-1)*bnraw*(dhpreact*bnraw).sum(0))
+    dembcat = dhprebn @ W1.T
+    dW1 = embcat.T @ dhprebn
+    db1 = dhprebn.sum(0)
+    demb = dembcat.view(emb.shape)
+    dC = torch.zeros_like(C)
+    dC.index_add_(0, Xb.view(-1), demb.view(-1, demb.shape[-1]))
+    return [dC, dW1, db1, dW2, db2, dbngain, dbnbias]
+"""
+
+
+def in_training(answer: str, line: str, instead: str, named: str, **parts: str) -> Slip:
+    code = _BACKWARD.replace(line, instead)
+    assert code != _BACKWARD, f"{line!r} is not in backward"
+    return Slip(TRAINING, "backward", code, named, parts, answer)
+
+
+WRONG += (
+    in_training("dW2", "h.T @ dlogits", "h.T @ dlogits / n", "factor", factor="1/n"),
+    in_training("db2", "dlogits.sum(0)", "dlogits.mean(0)", "mean_for_sum", axis="0"),
+    in_training(
+        "dbngain",
+        "(bnraw * dhpreact)",
+        "(hpreact * dhpreact)",
+        "assignment",
+        name="hpreact for bnraw",
+    ),
+    in_training("dbnbias", "dbnbias = dhpreact", "dbnbias = -dhpreact", "sign"),
+    in_training("dW1", "embcat.T @ dhprebn", "(dhprebn.T @ embcat)", "transposed"),
+    in_training(
+        "dC",
+        "dC.index_add_(0, Xb.view(-1), demb.view(-1, demb.shape[-1]))",
+        "dC[Xb] = demb",
+        "overwritten",
+    ),
+)
+
+
 def form(name: str, **cells: str) -> Right:
     return Right(EVERY_STEP, name, cells)
 
@@ -404,6 +458,7 @@ RIGHT = (
         dbngain="dbngain = rows(bnraw * dhpreact)",
         dbnbias="dbnbias = rows(dhpreact)",
     ),
+    Right(TRAINING, "the_long_way", {"backward": _BACKWARD}),
     Right(
         CROSS_ENTROPY,
         "one_hot",
