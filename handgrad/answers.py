@@ -49,7 +49,8 @@ def take(
 
 def _dense(value: Tensor, handed: Sequence[Tensor], room: int) -> tuple[Taken, int]:
     """A dense copy without grad; layouts, devices and types that are no gradients are named."""
-    plain = _detach(_as_subclass(value, Tensor))  # from here on nothing of a student's is called
+    # From here on nothing of a student's is called.
+    plain = _detach(value if type(value) is Tensor else _as_subclass(value, Tensor))
     for wrong, why in (
         (plain.layout is not torch.strided, f"a sparse tensor ({plain.layout})"),
         (plain.is_quantized, "a quantized tensor"),

@@ -12,9 +12,11 @@ import gc
 import importlib.abc
 import importlib.machinery
 import linecache
+import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, cast
 
@@ -27,6 +29,7 @@ from handgrad.plan import CellKind
 
 _MOST_ATTEMPTS = 200
 _LINE_LENGTH = 200
+_IMPORTING = ("<frozen importlib._bootstrap>", "importlib/__init__.py")
 
 
 class DerivativesByHandError(RuntimeError):
@@ -39,6 +42,18 @@ class Doors:
     def __init__(self) -> None:
         self.kinds: dict[int, CellKind] = {}
         self.attempts: list[Attempt] = []
+        # What is not a student's code: installed packages, and this one.
+        here = [path for path in sys.path if path]
+        here += [str(Path(module.__file__ or "").parent) for module in (os, torch)]
+        self.libraries: tuple[str, ...] = ("<frozen ", "<__array_function__", *here)
+
+    def asked(self, frame: FrameType | None, through: tuple[str, ...] = ()) -> bool:
+        """Whether a student's own code asked, not torch on its way through an innocent function:
+        a cell, text that it executes, or a file that it wrote.
+        """
+        while frame is not None and through and frame.f_code.co_filename.endswith(through):
+            frame = frame.f_back
+        return frame is not None and not frame.f_code.co_filename.startswith(self.libraries)
 
     def knock(self, door: str) -> None:
         """Raise and note it where the innermost cell on the stack is a student's."""
@@ -117,7 +132,7 @@ def _shut_tensor(doors: Doors) -> None:
 
     def get_grad(self: torch.Tensor) -> object:
         held: object = own_grad.__get__(self)  # what someone assigned; no engine fills it
-        if held is None and _asked_by_a_cell(sys._getframe(1)):
+        if held is None and doors.asked(sys._getframe(1)):
             doors.knock("Tensor.grad")
         return held
 
@@ -128,11 +143,11 @@ def _shut_tensor(doors: Doors) -> None:
         return own_flag.__get__(self)
 
     def set_flag(self: torch.Tensor, value: object) -> None:
-        if value and _asked_by_a_cell(sys._getframe(1)):
+        if value and doors.asked(sys._getframe(1)):
             doors.knock("Tensor.requires_grad")
 
     def require(self: torch.Tensor, requires_grad: bool = True) -> torch.Tensor:
-        if requires_grad and _asked_by_a_cell(sys._getframe(1)):
+        if requires_grad and doors.asked(sys._getframe(1)):
             doors.knock("Tensor.requires_grad_")
         return self
 
@@ -158,7 +173,7 @@ def _shut_modes(doors: Doors) -> None:
     """`no_grad` and its kin come through here too, from torch's own files: those pass in silence."""
 
     def set_mode(mode: object = True, *_rest: object) -> None:
-        if mode and _asked_by_a_cell(sys._getframe(1), through=("grad_mode.py", "_contextlib.py")):
+        if mode and doors.asked(sys._getframe(1), through=("grad_mode.py", "_contextlib.py")):
             doors.knock("torch.set_grad_enabled")
 
     for name in ("_set_grad_enabled", "_set_fwd_grad_enabled"):
@@ -175,13 +190,13 @@ def _shut_engine(doors: Doors) -> None:
             return lambda *_arguments, **_keywords: None
 
     cast(Any, variable.Variable)._execution_engine = NoEngine()
+    # Not deleted: parts of torch that are imported later (its optimisers) name the class.
     for module, name in (
         (torch._C, "_ImperativeEngine"),
         (torch._C, "_EngineBase"),
         (variable, "ImperativeEngine"),
     ):
-        if hasattr(module, name):
-            delattr(module, name)
+        setattr(module, name, NoEngine)
     for holder, names in (
         (torch.jit, ("script", "trace", "trace_module", "CompilationUnit", "load")),
         (torch._C, ("CompilationUnit", "_jit_script_compile", "_create_function_from_graph")),
@@ -224,7 +239,7 @@ def _shut_formulas(doors: Doors) -> None:
     ]
     for holder in holders:
         for name in dir(holder):
-            if _is_formula(name):
+            if "backward" in name or "make_dual" in name:
                 try:
                     doors.close(holder, name, f"torch.{name}")
                 except (AttributeError, TypeError):
@@ -232,22 +247,26 @@ def _shut_formulas(doors: Doors) -> None:
     namespace: Any = type(torch.ops.aten)
     find: Callable[[object, str], object] = namespace.__getattr__
 
+    # Looked up before, and so attributes that no look-up would see; torch itself needs these very
+    # objects, as keys.
+    known = {name: op for name, op in vars(torch.ops.aten).items() if _is_formula(name)}
+
     def look_up(self: object, name: str) -> object:
-        if _is_formula(name) and _asked_by_a_cell(sys._getframe(1)):
+        if _is_formula(name) and doors.asked(sys._getframe(1)):
             doors.knock(f"torch.ops.{name}")
-        return find(self, name)
+        return known[name] if self is torch.ops.aten and name in known else find(self, name)
 
     def forget(name: str) -> None:
         operation: Callable[..., object] = getattr(torch._C, name)
 
         def by_name(wanted: str, *rest: object) -> object:
-            if _is_formula(wanted) and _asked_by_a_cell(sys._getframe(1)):
+            if _is_formula(wanted) and doors.asked(sys._getframe(1)):
                 doors.knock(f"torch.ops.{wanted}")
             return operation(wanted, *rest)
 
         setattr(torch._C, name, by_name)
 
-    for name in [name for name in vars(torch.ops.aten) if _is_formula(name)]:
+    for name in known:
         delattr(torch.ops.aten, name)
     namespace.__getattr__ = look_up
     for name in ("_jit_get_operation", "_get_operation_overload"):
@@ -270,16 +289,11 @@ class _NoEngines(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if path is None and fullname in OTHER_ENGINES:
+        other = path is None and fullname in OTHER_ENGINES
+        # Not where a library merely looks whether one is there.
+        if other and self._doors.asked(sys._getframe(1), _IMPORTING):
             self._doors.knock(fullname)
         return None
-
-
-def _asked_by_a_cell(frame: FrameType | None, through: tuple[str, ...] = ()) -> bool:
-    """Whether a cell's own code asked, not torch on its way through an innocent function."""
-    while frame is not None and through and frame.f_code.co_filename.endswith(through):
-        frame = frame.f_back
-    return frame is not None and index_of(frame.f_code.co_filename) is not None
 
 
 def _innermost_cell(frame: FrameType | None) -> tuple[int, str] | None:

@@ -184,6 +184,8 @@ def _mounts(interpreter: Path, sites: Sequence[Path]) -> list[str]:
     for module in JAILED:
         arguments += ["--ro-bind", str(here / f"{module}.py"), f"/jail/handgrad/{module}.py"]
     arguments += ["--proc", "/proc", "--dev", "/dev", "--perms", "0755", "--tmpfs", "/tmp"]
+    # No terminals either; the rest of /dev is null, zero, full, random, tty and shm.
+    arguments += ["--tmpfs", "/dev/pts", "--remount-ro", "/dev/pts"]
     return [*arguments, "--remount-ro", "/dev", "--remount-ro", "/"]
 
 

@@ -1,0 +1,398 @@
+"""Cells in, evidence out: runs, answers, prefixes, and a worker that is lost."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from jailed import (
+    FILES,
+    GIVEN,
+    LIMITS,
+    PLAN,
+    REPLACED,
+    answer,
+    cell,
+    cells,
+    executor,
+    play,
+    printed,
+    values,
+)
+
+from handgrad import wire
+from handgrad.border import BorderError, run_of
+from handgrad.errors import UserError
+from handgrad.execute import Executor
+from handgrad.plan import Cell, Plan, Run
+
+
+@pytest.fixture(scope="module")
+def jail() -> Iterator[Executor]:
+    with executor() as started:
+        yield started
+
+
+def test_a_clean_notebook_gives_every_run_without_trouble(jail: Executor) -> None:
+    evidence = play(jail, cells())
+    assert evidence.trouble == ""
+    assert evidence.attempts == ()
+    assert list(evidence.runs) == ["chain", "alone", "display"]
+    assert {c.status for run in evidence.runs.values() for c in run.cells} == {"ok"}
+
+
+def test_parameters_of_a_run_are_assigned_behind_their_cell(jail: Executor) -> None:
+    evidence = play(jail, cells())
+    for run, seed in (("chain", 5), ("alone", 6), ("display", 1)):
+        x = torch.randn(4, 3, generator=torch.Generator().manual_seed(seed))
+        torch.testing.assert_close(answer(evidence, "dy", run).tensor, 2 * x.tanh())
+
+
+def test_the_replacement_takes_the_place_of_whatever_was_computed(jail: Executor) -> None:
+    for dy in ("dy = 2 * y", "dy = None", "raise ValueError", "", "del y"):
+        evidence = play(jail, cells(dy, dx="dx = dy * 1"))
+        assert values(evidence, "dx", "alone") == REPLACED.flatten().tolist(), dy
+
+
+def test_a_replacement_written_to_in_place_is_put_back(jail: Executor) -> None:
+    more = "dy.mul_(0)", "x.zero_(); y.data.fill_(7)", "dx = torch.stack([dy, x, y])"
+    notebook = (*cells(dx="", dy=""), *cells("", "", *more)[7:])
+    sources = [*notebook[:3], *notebook[3:5], *notebook[7:], *notebook[5:7]]
+    evidence = play(jail, sources)
+    got = answer(evidence, "dx", "alone").tensor
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(6))
+    assert got is not None
+    torch.testing.assert_close(got, torch.stack([REPLACED, x, x.tanh()]))
+
+
+def test_runs_do_not_see_each_other(jail: Executor) -> None:
+    marks = (
+        "dy = torch.tensor([float('mark' in globals()), float(len(words)), x.sum(), both[0].sum()])\n"
+        "mark = 1; words.append('x'); x.zero_(); both.append(3)"
+    )
+    evidence = play(jail, cells(marks))
+    for run, seed in (("chain", 5), ("display", 1)):
+        x = torch.randn(4, 3, generator=torch.Generator().manual_seed(seed))
+        got = values(evidence, "dy", run)
+        assert got[:2] == [0.0, 3.0]
+        assert got[2] == pytest.approx(float(x.sum()))
+        assert got[2] == got[3], "the list no longer holds the variable's own tensor"
+
+
+def test_submissions_do_not_see_each_other(jail: Executor) -> None:
+    play(jail, cells("torch.tanh = None; import check; check.left = 1; open('left', 'w').close()"))
+    source = (
+        "import check, os; dy = torch.tensor([hasattr(check, 'left'), os.path.exists('left')]) * 1"
+    )
+    evidence = play(jail, cells(source))
+    assert values(evidence, "dy") == [0.0, 0.0]
+
+
+def test_notebooks_of_one_submission_do_not_see_each_other() -> None:
+    plan = Plan("second", PLAN.runs, PLAN.takes)
+    with Executor(
+        FILES, {"notebook": PLAN, "second": plan}, {"notebook": GIVEN, "second": GIVEN}, LIMITS
+    ) as both:
+        found = both.run(
+            {
+                "notebook": cells("import os; torch.ones = None; open('left', 'w'); os._exit(0)"),
+                "second": cells("import os; dy = torch.ones(1) * os.path.exists('left')"),
+            }
+        )
+    assert values(found["second"], "dy") == [0.0]
+    assert cell(found["notebook"], 10).status == "killed"
+
+
+def test_a_cell_put_in_early_makes_the_given_cells_run_for_real(jail: Executor) -> None:
+    early = (
+        GIVEN[0],
+        Cell(30, "", "other", "words.append('zoe')"),
+        *cells("dy = torch.ones(len(words))")[1:],
+    )
+    evidence = play(jail, early)
+    assert len(values(evidence, "dy")) == 4
+    assert cell(evidence, 0).outputs[0]["text"] == "3 names\n"
+
+
+def test_functions_of_given_cells_see_the_names_of_the_run() -> None:
+    given = (
+        Cell(0, "", "given", "import torch\nscale = 2\ndef scaled(t):\n    return t * scale"),
+        Cell(1, "", "given", "k = 3", parameters=True),
+        Cell(2, "", "given", "def by_k(t):\n    return t * k"),
+    )
+    plan = Plan("n", (Run("one", {"k": 5}), Run("two", {"k": 7})), {"test_d": ("d",)})
+    answers = Cell(3, "d", "answer", "scale = 10\nd = scaled(by_k(torch.ones(1)))")
+    with Executor({}, {"n": plan}, {"n": given}, LIMITS) as jail:
+        evidence = jail.run({"n": (*given, answers, Cell(4, "test_d", "test", ""))})["n"]
+    assert values(evidence, "d", "one") == [50.0]
+    assert values(evidence, "d", "two") == [70.0]
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "why"),
+    [
+        ("", "missing", ""),
+        ("dy = None", "missing", ""),
+        ("dy = [0.5] * 32", "unusable", "a list of 32 floats"),
+        ("dy = (1, 'a')", "unusable", "a tuple of 2 things"),
+        ("dy = 3.0", "unusable", "a float, not a tensor"),
+        ("dy = y.numpy()", "unusable", "a numpy array of shape (4, 3)"),
+        ("dy = y > 0", "unusable", "a tensor of True and False"),
+        ("dy = y + 0j", "unusable", "a tensor of complex numbers"),
+        ("dy = y.to_sparse()", "unusable", "a sparse tensor (torch.sparse_coo)"),
+        ("dy = y.to('meta')", "unusable", "a tensor on the device meta"),
+        ("dy = y[:0].sum(0).expand(10**9, 3)", "unusable", "a tensor of shape (1000000000, 3), too large to take"),
+        ("dy = skip('y')", "skipped", ""),
+        ("dy = skip('y').clone()", "skipped", ""),
+        ("dy = y.double()", "tensor", ""),
+        ("dy = y.half()", "tensor", ""),
+        ("dy = y.bfloat16()", "tensor", ""),
+        ("dy = torch.arange(3)", "tensor", ""),
+        ("dy = torch.tensor(1.0)", "tensor", ""),
+        ("dy = torch.zeros(0, 3)", "tensor", ""),
+        ("dy = torch.zeros(2).expand(4, 2).T", "tensor", ""),
+        ("dy = torch.ones(2, requires_grad=True)", "tensor", ""),
+        ("dy = torch.nn.Parameter(y)", "tensor", ""),
+        ("dy = torch.tensor([float('nan'), float('inf')])", "tensor", ""),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.startswith("dy") else "",
+)  # fmt: skip
+def test_an_answer_is_a_plain_tensor_or_says_why_not(
+    jail: Executor, source: str, kind: str, why: str
+) -> None:
+    found = answer(play(jail, cells(source)), "dy")
+    assert (found.kind, found.why) == (kind, why)
+    if kind == "tensor":
+        assert found.tensor is not None
+        assert type(found.tensor) is torch.Tensor
+        assert not found.tensor.requires_grad
+        assert found.tensor.is_contiguous()
+
+
+LIAR = """\
+class Liar(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        return True
+    layout = dtype = device = shape = property(lambda self: torch.bool)
+    def __eq__(self, other):
+        return True
+dy = torch.ones(4, 3).as_subclass(Liar)
+"""
+ACTOR = """\
+class Actor:
+    __class__ = torch.Tensor
+    def __getattr__(self, name):
+        return lambda *a, **k: True
+dy = Actor()
+"""
+
+
+def test_a_subclass_that_lies_is_only_its_numbers(jail: Executor) -> None:
+    assert values(play(jail, cells(LIAR)), "dy") == [1.0] * 12
+
+
+def test_an_object_that_plays_a_tensor_is_unusable(jail: Executor) -> None:
+    assert answer(play(jail, cells(ACTOR)), "dy").kind == "unusable"
+
+
+def test_all_answers_of_a_run_share_one_limit(jail: Executor) -> None:
+    evidence = play(jail, cells("dy = torch.ones(700_000)", "dx = torch.ones(700_000)"))
+    assert answer(evidence, "dy").kind == "tensor"
+    assert answer(evidence, "dx").kind == "unusable"
+
+
+def test_an_answer_changed_after_its_test_cell_is_noted(jail: Executor) -> None:
+    evidence = play(jail, cells("dy = 2 * y", "dx = dy; dy = dy + 1"))
+    assert evidence.runs["chain"].changed == {"dy"}
+    assert play(jail, cells()).runs["chain"].changed == frozenset()
+
+
+def test_test_cells_run_only_where_people_look(jail: Executor) -> None:
+    source = "dy = y\ndef cmp(*_):\n    print('called')"
+    evidence = play(jail, cells(source))
+    assert printed(evidence, 11) == "called\n"
+    assert cell(evidence, 11, "chain").outputs == ()
+
+
+def test_skipping_what_does_not_exist_is_an_error_of_that_cell(jail: Executor) -> None:
+    assert cell(play(jail, cells("dy = skip('nothing')")), 10).ename == "NameError"
+
+
+def test_a_given_cell_that_raises_stops_everything_with_a_cure() -> None:
+    broken = (Cell(0, "", "given", "open('no such file')"),)
+    with pytest.raises(
+        UserError, match="given cell 0 of notebook raised FileNotFoundError"
+    ) as error:
+        Executor({}, {"notebook": PLAN}, {"notebook": broken}, LIMITS).__enter__()
+    assert error.value.cure
+
+
+def test_a_worker_killed_between_submissions_is_replaced() -> None:
+    with executor() as jail:
+        play(jail, cells())
+        _worker_of_this_process().kill()
+        assert play(jail, cells()).trouble == ""
+
+
+def test_closing_leaves_no_process_behind() -> None:
+    before = {p.pid for p in psutil.process_iter()}
+    with executor() as jail:
+        play(jail, cells("import os\nif os.fork() == 0:\n    while True: pass"))
+        started = _descendants()
+        assert started
+    alive = {p.pid for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE}
+    assert alive - before == set()
+
+
+def test_killing_the_grader_kills_its_worker(tmp_path: Path) -> None:
+    code = (
+        "import jailed, time\n"
+        "with jailed.executor() as jail:\n"
+        "    print('ready', flush=True)\n"
+        "    jailed.play(jail, jailed.cells('while True: pass'))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    with subprocess.Popen(
+        [__import__("sys").executable, "-c", code],
+        stdout=subprocess.PIPE,
+        env=environment,
+        cwd=tmp_path,
+    ) as grader:
+        assert grader.stdout is not None
+        assert grader.stdout.readline() == b"ready\n"
+        time.sleep(0.3)
+        started = psutil.Process(grader.pid).children(recursive=True)
+        assert started
+        os.kill(grader.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(started, timeout=10)
+    assert alive == []
+
+
+def test_without_a_sandbox_the_same_comes_back() -> None:
+    with executor(sandboxed=False) as free, executor() as jail:
+        for source in ("dy = 2 * y", "import os; os._exit(1)", "while True: pass"):
+            loose, held = play(free, cells(source)), play(jail, cells(source))
+            assert [c.status for c in loose.runs["chain"].cells] == [
+                c.status for c in held.runs["chain"].cells
+            ]
+            assert answer(loose, "dy").kind == answer(held, "dy").kind
+
+
+def test_no_sandbox_is_an_error_with_a_cure_and_never_a_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bwrap = tmp_path / "bwrap"
+    bwrap.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && echo bubblewrap 0.9.0 && exit\necho no namespaces >&2; exit 1\n'
+    )
+    bwrap.chmod(0o755)
+    monkeypatch.setenv("HANDGRAD_BWRAP", str(bwrap))
+    with pytest.raises(UserError, match="no namespaces") as error:
+        executor().__enter__()
+    assert "doctor" in error.value.cure
+
+
+CLEAN: dict[str, object] = {
+    "run": "chain",
+    "cells": [
+        {"index": c.index, "status": "ok", "ename": "", "evalue": "", "outputs": []}
+        for c in cells()
+    ],
+    "answers": {"dy": ["tensor", ""]},
+    "changed": [],
+    "attempts": [],
+}
+
+
+def _body(header: dict[str, object], tensors: dict[str, torch.Tensor]) -> bytes:
+    text = wire.frame(header)[8:]
+    return len(text).to_bytes(4, "little") + text + wire.pack(tensors)
+
+
+def _deep(levels: int) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def _outputs(*outputs: object) -> dict[str, object]:
+    first = {"index": 0, "status": "ok", "ename": "", "evalue": "", "outputs": list(outputs)}
+    return {**CLEAN, "cells": [first, *CLEAN["cells"][1:]]}  # type: ignore[index]
+
+
+STREAM = {"output_type": "stream", "name": "stdout", "text": "x"}
+DISPLAY = {"output_type": "display_data", "metadata": {}, "data": {"text/plain": "x"}}
+ONE = torch.ones(1)
+
+
+def test_a_frame_as_a_runner_sends_it_is_read() -> None:
+    result, attempts = run_of("chain", _body(CLEAN, {"dy": ONE}), PLAN, cells(), LIMITS)
+    assert result.answers["dy"].tensor is not None
+    assert attempts == ()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xff\xff\xff\xff",
+        _body({**CLEAN, "run": "display"}, {"dy": ONE}),
+        _body({**CLEAN, "run": 3}, {"dy": ONE}),
+        _body({**CLEAN, "answers": {"dother": ["tensor", ""]}}, {"dother": ONE}),
+        _body({**CLEAN, "answers": {"dy": ["perfect", ""]}}, {"dy": ONE}),
+        _body({**CLEAN, "answers": {"dy": ["missing", ""]}}, {"dy": ONE}),
+        _body({**CLEAN, "answers": {"dy": [["tensor"], ""]}}, {"dy": ONE}),
+        _body(CLEAN, {}),
+        _body(CLEAN, {"dy": ONE, "dx": ONE}),
+        _body(CLEAN, {"dy": torch.ones(3 << 20)}),
+        _body({**CLEAN, "cells": []}, {"dy": ONE}),
+        _body({**CLEAN, "cells": None}, {"dy": ONE}),
+        _body({**CLEAN, "changed": {"dy": 1}}, {"dy": ONE}),
+        _body({**CLEAN, "attempts": [[99, "door", "line"]]}, {"dy": ONE}),
+        _body({**CLEAN, "attempts": [[True, "door", "line"]]}, {"dy": ONE}),
+        _body({**CLEAN, "attempts": [["0", "door", "line"]]}, {"dy": ONE}),
+        _body(_outputs({**STREAM, "name": "log"}), {"dy": ONE}),
+        _body(_outputs({**STREAM, "more": 1}), {"dy": ONE}),
+        _body(_outputs({**STREAM, "text": "x" * 200_000}), {"dy": ONE}),
+        _body(_outputs({**DISPLAY, "data": {"text/html": {"a": 1}}}), {"dy": ONE}),
+        _body(_outputs({**DISPLAY, "metadata": {"a": _deep(30)}}), {"dy": ONE}),
+        _body(_outputs({**DISPLAY, "data": {"application/json": _deep(900)}}), {"dy": ONE}),
+        _body(_outputs({"output_type": "pickle", "data": "x"}), {"dy": ONE}),
+        _body(CLEAN, {"dy": ONE})[:-1],
+        (70_000).to_bytes(4, "little") + b"[" * 70_000,
+    ],
+    ids=[
+        "nothing", "a length too long", "another run's name", "a name that is a number",
+        "an answer nobody asked for", "an unknown kind", "missing yet there", "a kind that is a list",
+        "a tensor that is not there", "a tensor too many", "too many bytes", "no cells",
+        "cells that are null", "changed that is a table", "an attempt in no cell", "a cell called True",
+        "a cell called by text", "a third stream", "a key too many", "too much output",
+        "html that is a table", "deep metadata", "deep json", "an output of no known type",
+        "cut short", "nested 70,000 deep",
+    ],
+)  # fmt: skip
+def test_a_forged_frame_is_refused_whole(body: bytes) -> None:
+    with pytest.raises(BorderError):
+        run_of("chain", body, PLAN, cells(), LIMITS)
+
+
+def test_text_that_is_no_text_is_made_harmless() -> None:
+    body = _body(_outputs({**STREAM, "text": "\ud800"}), {"dy": ONE})
+    result, _ = run_of("chain", body, PLAN, cells(), LIMITS)
+    assert result.cells[0].outputs[0]["text"] == "?"
+
+
+def _descendants() -> list[psutil.Process]:
+    return [p for p in psutil.Process().children(recursive=True) if p.pid]
+
+
+def _worker_of_this_process() -> psutil.Process:
+    """The process with torch in it: the largest one below this."""
+    return max(_descendants()[-6:], key=lambda p: p.memory_info().rss)
