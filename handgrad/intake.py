@@ -136,10 +136,11 @@ def _read(directory: int, name: str, most: int) -> bytes | str:
     except OSError as error:
         mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
         return "it is a link" if stat.S_ISLNK(mode) else _kind(mode) or _reason(error)
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)  # a folder cannot even be made a file object of
+        return _kind(status.st_mode) or "it is no file"
     with os.fdopen(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            return _kind(status.st_mode) or "it is no file"
         if status.st_size > most:
             return f"it is {status.st_size / 2**20:.0f} MiB, over the limit of {most >> 20} MiB"
         try:
