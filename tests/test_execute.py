@@ -146,7 +146,7 @@ def test_functions_of_given_cells_see_the_names_of_the_run() -> None:
         ("dy = y + 0j", "unusable", "a tensor of complex numbers"),
         ("dy = y.to_sparse()", "unusable", "a sparse tensor (torch.sparse_coo)"),
         ("dy = y.to('meta')", "unusable", "a tensor on the device meta"),
-        ("dy = y[:0].sum(0).expand(10**9, 3)", "unusable", "a tensor of shape (1000000000, 3), too large to take"),
+        ("dy = y[0].expand(10**9, 3)", "unusable", "a tensor of shape (1000000000, 3), too large to take"),
         ("dy = skip('y')", "skipped", ""),
         ("dy = skip('y').clone()", "skipped", ""),
         ("dy = y.double()", "tensor", ""),
