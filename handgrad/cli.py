@@ -58,6 +58,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_course(report)
     report.set_defaults(run=_report)
 
+    doctor = commands.add_parser("doctor", help="say whether this machine can grade")
+    doctor.add_argument("--json", action="store_true", help="print one JSON list")
+    _add_course(doctor)
+    doctor.set_defaults(run=_doctor)
+
     take = commands.add_parser("import", help="hand in a lecture's own notebook for a student")
     take.add_argument("notebook", type=Path)
     take.add_argument("--student", required=True)
@@ -161,6 +166,31 @@ def _report(options: argparse.Namespace) -> int:
     else:
         print(f"{page}: {len(report.graded)} graded, {len(report.errands)} things need a person")
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.markup import escape
+
+    from handgrad.doctor import examine
+
+    console = Console(highlight=False)
+    checks = []
+    for check in examine(options.course or find_course(Path.cwd()) or Path.cwd()):
+        checks.append(check)
+        if not options.json:
+            sign = "[green]ok[/]     " if check.ok else "[bold red]problem[/]"
+            console.print(f"{sign} {escape(check.what)}: {escape(check.fact)}")
+            if check.cure:
+                console.print(f"        {escape(check.cure)}")
+    if options.json:
+        print(json.dumps([asdict(check) for check in checks], ensure_ascii=False, indent=2))
+    bad = [check for check in checks if not check.ok]
+    if not options.json:
+        console.print(f"{len(bad)} problems" if bad else "This machine can grade.")
+    return 1 if bad else 0
 
 
 def _import(options: argparse.Namespace) -> int:

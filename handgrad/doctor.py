@@ -20,7 +20,7 @@ _MEMORY_GIB = 2
 # Older kernels count a user's processes over the whole machine, not within the sandbox.
 _KERNEL = (5, 14)
 _NEEDED = (
-    ("torch", (2, 4), "pip install torch --index-url https://download.pytorch.org/whl/cpu"),
+    ("torch", (2, 4), "pip install 'torch>=2.4'"),
     ("nbgrader", (0, 9, 5), "pip install 'nbgrader>=0.9.5'"),
     ("nbformat", (5, 10), "pip install 'nbformat>=5.10'"),
     ("IPython", (8, 20), "pip install 'ipython>=8.20'"),
