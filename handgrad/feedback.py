@@ -19,6 +19,9 @@ Notebook = Mapping[str, object]
 """A notebook as nbformat reads it; nbgrader's scores and comments are in its cells' metadata."""
 
 
+_SHORT = 4  # lines; a longer cell that the student was given is folded
+
+
 @dataclass(frozen=True, slots=True)
 class Marks:
     """What the gradebook says beyond the report; `waiting` are grade ids a person has yet to mark."""
@@ -108,6 +111,7 @@ class _ShownCell:
     body: Markup
     outputs: Markup
     anchor: str
+    folded: int = 0  # lines of given code that are shown on demand
 
 
 @dataclass(slots=True)
@@ -352,7 +356,9 @@ class _Maker:
             for output in cell.outputs
             if cell.role != "test" or output.get("output_type") == "error"
         ]
-        return _ShownCell(label, body, inert.outputs(shown, self.language), anchor)
+        lines = cell.source.count("\n") + 1
+        folded = lines if cell.role == "given" and not is_prose and lines > _SHORT else 0
+        return _ShownCell(label, body, inert.outputs(shown, self.language), anchor, folded)
 
     def _drawing(self, findings: Sequence[Finding], edges: Edges, wrong: Finding | None) -> Markup:
         names = {*edges, *(name for inputs in edges.values() for name in inputs)}

@@ -236,15 +236,21 @@ def _errands(record: ClassRecord) -> Iterator[Errand]:
     if record.report is None:
         yield Errand(student, "not_graded" if record.handed_in else "not_handed_in")
         return
-    for finding in record.report.findings:
-        if finding.verdict == Verdict.COULD_NOT_TELL:
-            parts = {"name": finding.name, "notebook": finding.notebook}
-            yield Errand(student, "could_not_tell", parts)
+    findings = record.report.findings
+    for notebook in dict.fromkeys(f.notebook for f in findings):
+        here = [f for f in findings if f.notebook == notebook]
+        unknown = [f.name for f in here if f.verdict == Verdict.COULD_NOT_TELL]
+        if unknown:
+            names = "" if len(unknown) == len(here) else ", ".join(unknown)
+            yield Errand(student, "could_not_tell", {"names": names, "notebook": notebook})
     for notebook, notes in record.report.problems.items():
         for note in notes:
             if note.code in _FOR_A_PERSON:
                 yield Errand(student, note.code, {**note.parts, "notebook": notebook})
+    by_graders = {f.grade_id for f in findings}
     for grade_id in record.waiting:
+        if grade_id in by_graders:  # said above: the grader could not tell
+            continue
         yield Errand(student, "unmarked", {"name": grade_id})
     if record.late_seconds > 0:
         seconds, penalty = str(int(record.late_seconds)), str(record.late_penalty)

@@ -145,6 +145,9 @@ class _Maker:
         parts = errand.parts
         if known(errand.code):
             return f"{parts['notebook']}: {say(Note(errand.code, parts), self.language)}", ""
+        if "names" in parts:
+            names = parts["names"] or text("report.everything", self.language)
+            parts = {**parts, "names": names}
         detail = ""
         if errand.code == "late":
             detail = self.duration(int(parts["seconds"]))

@@ -53,6 +53,8 @@ def text(key: str, language: str, /, **parts: object) -> str:
     if sentence is None:
         raise KeyError(f"no words for {key!r} in {language!r}")
     shown = {name: line(str(value), _LONGEST_PART) for name, value in parts.items()}
+    if "why" in shown:  # somebody's sentence, which becomes part of this one
+        shown["why"] = shown["why"].rstrip(". ")
     if "where" in shown:
         shown["where"] = _place(shown["where"], language)
     return sentence.format_map(shown)

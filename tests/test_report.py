@@ -105,7 +105,8 @@ def test_errors_of_any_text_are_one_mistake() -> None:
 @pytest.mark.parametrize(
     ("who", "told"),
     [
-        (record("a", "c"), "the grader could not tell: da in 1_every_step"),
+        (record("a", "cr"), "the grader could not tell: da in 1_every_step"),
+        (record("a", "cc"), "the grader could not tell: everything in 1_every_step"),
         (record("a", "r", waiting=("bessel",)), "written answer not marked: bessel"),
         (record("a", "r", late_seconds=3 * 86400), "handed in late (3 d)"),
         (record("a", "r", late_seconds=60, late_penalty=0.5), "handed in late (1 min, -0.5)"),
@@ -116,10 +117,24 @@ def test_errors_of_any_text_are_one_mistake() -> None:
             "1_every_step: The notebook cannot be read: cut off.",
         ),
     ],
-    ids=["could not tell", "unmarked", "late", "penalty", "ungraded", "missing", "unreadable"],
+    ids=[
+        "could not tell",
+        "nothing told",
+        "unmarked",
+        "late",
+        "penalty",
+        "ungraded",
+        "missing",
+        "unreadable",
+    ],
 )
 def test_whatever_needs_a_person_is_listed(who: ClassRecord, told: str) -> None:
     assert told in html(report(who), "en")
+
+
+def test_what_the_grader_could_not_tell_is_listed_once() -> None:
+    (only,) = report(record("a", "c", waiting=("test_da",))).errands
+    assert only.code == "could_not_tell"
 
 
 def test_what_needs_nobody_is_not_listed() -> None:
