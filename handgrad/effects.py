@@ -4,23 +4,7 @@ import ast
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-# Methods and functions whose result may be the very memory of a tensor they are given.
-_VIEWS = _names(
-    "view view_as reshape reshape_as flatten unflatten ravel squeeze unsqueeze transpose permute t "
-    "movedim swapaxes swapdims expand expand_as broadcast_to narrow select unfold diagonal chunk "
-    "split unbind detach contiguous to cpu cuda float double type type_as numpy as_strided "
-    "from_numpy as_tensor atleast_2d enumerate zip iter reversed Variable"
-)
-_VIEW_ATTRIBUTES = _names("T mT H data real")
-_CONTAINER_CHANGES = _names(
-    "append extend insert update setdefault pop remove add discard clear sort reverse"
-)
-_NO_CHANGE = _names("grad requires_grad retain_grad requires_grad_")
+from handgrad.alias import CONTAINER_CHANGES, NO_CHANGE, items, roots
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +102,7 @@ class _Walk(ast.NodeVisitor):
             self.changed_before.add(name)
 
     def _change_object(self, node: ast.expr) -> None:
-        for name in _roots(node):
+        for name in roots(node):
             self._change(name)
 
     def visit_Name(self, node: ast.Name) -> None:
@@ -136,7 +120,7 @@ class _Walk(ast.NodeVisitor):
         match target:
             case ast.Name(name):
                 if value is not None:
-                    self.pairs |= {(name, root) for root in _roots(value) if root != name}
+                    self.pairs |= {(name, root) for root in roots(value) if root != name}
                 self._bind(name)
             case ast.Tuple(targets) | ast.List(targets):
                 values: Sequence[ast.expr | None] = [value] * len(targets)
@@ -152,7 +136,7 @@ class _Walk(ast.NodeVisitor):
                 self._change_object(owner)
             case ast.Attribute(value=owner, attr=attribute):
                 self.visit(owner)
-                if attribute not in _NO_CHANGE:
+                if attribute not in NO_CHANGE:
                     self._change_object(owner)
 
     def visit_Assign(self, node: ast.Assign) -> None:
@@ -191,7 +175,7 @@ class _Walk(ast.NodeVisitor):
         match node.func:
             case ast.Attribute(value=owner, attr=method):
                 in_place = method.endswith("_") and not method.endswith("__")
-                if (in_place and method not in _NO_CHANGE) or method in _CONTAINER_CHANGES:
+                if (in_place and method not in NO_CHANGE) or method in CONTAINER_CHANGES:
                     self._change_object(owner)
                 if (
                     in_place or method == "at"
@@ -228,8 +212,9 @@ class _Walk(ast.NodeVisitor):
     def visit_For(self, node: ast.For | ast.AsyncFor) -> None:
         self.visit(node.iter)
         self._assign(node.target, None)
-        names = {n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)}
-        self.pairs |= {(name, root) for name in names for root in _roots(node.iter)}
+        for target, source in items(node.target, node.iter):
+            names = {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
+            self.pairs |= {(name, root) for name in names for root in roots(source) - {name}}
         self._block(node.body)  # taken to run at least once
         self._block(node.orelse)
 
@@ -317,29 +302,3 @@ def _parameters(arguments: ast.arguments) -> tuple[str, ...]:
     if arguments.kwarg is not None:
         each.append(arguments.kwarg)
     return tuple(argument.arg for argument in each)
-
-
-def _roots(node: ast.expr) -> frozenset[str]:
-    """The names whose memory the expression's value may share; a guess on the cautious side."""
-    match node:
-        case ast.Name(name):
-            return frozenset({name})
-        case ast.Subscript(value=owner):
-            return _roots(owner)
-        case ast.Attribute(value=owner, attr=attribute):
-            return _roots(owner) if attribute in _VIEW_ATTRIBUTES else frozenset()
-        case ast.Call(func=ast.Attribute(value=owner, attr=method), args=arguments):
-            if method in _VIEWS or (method.endswith("_") and not method.endswith("__")):
-                inside = _roots(arguments[0]) if arguments else frozenset()
-                return _roots(owner) | inside
-        case ast.Call(func=ast.Name(function), args=arguments) if function in _VIEWS:
-            return frozenset().union(*map(_roots, arguments))
-        case ast.IfExp(body=first, orelse=second):
-            return _roots(first) | _roots(second)
-        case ast.BoolOp(values=values):
-            return frozenset().union(*map(_roots, values))
-        case ast.NamedExpr(target=target):
-            return _roots(target)
-        case ast.Starred(inner):
-            return _roots(inner)
-    return frozenset()

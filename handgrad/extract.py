@@ -5,39 +5,13 @@ import builtins
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from handgrad.candidate import Answer
 from handgrad.flow import Flow, Slices, Use, Version
-from handgrad.likeness import DRAWS, Numbers, form
-from handgrad.outline import Outline, pairs
+from handgrad.likeness import DRAWS
+from handgrad.outline import Outline
 from handgrad.renaming import can_rename, renamed
 from handgrad.statements import Statement
 from handgrad.verdict import Note
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A call that compares a gradient with autograd's: which target it is about, and what it is given.
-
-    `name` is the variable compared, at `use`; "" where an expression is.
-    """
-
-    statement: int
-    target: str
-    name: str
-    use: Use | None
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The version of a variable that stands for a target; `how` says why where the name differs."""
-
-    target: str
-    use: Use
-    how: str = ""
-    overwritten: tuple[int, ...] = ()  # cells with earlier answers
-
-    @property
-    def version(self) -> Version:
-        return self.use.version
 
 
 @dataclass(slots=True)
@@ -48,32 +22,6 @@ class Taken:
     cells: dict[str, tuple[int, ...]] = field(default_factory=dict)
     undefined: set[str] = field(default_factory=set)
     notes: list[Note] = field(default_factory=list)
-
-
-def matched(
-    statements: Sequence[Statement],
-    through: Flow,
-    outline: Outline,
-    numbers: Numbers,
-) -> dict[Version, str]:
-    """The versions that a line of the forward pass makes, whatever the student calls them."""
-    names = dict(outline.same)
-    found: dict[Version, str] = {}
-    for at, statement in enumerate(statements):
-        if not isinstance(statement.node, ast.Assign):
-            continue
-        lines = [(name, form(value, names, numbers)) for name, value in pairs(statement.node)]
-        for name, shape in lines:
-            meant = outline.forms.get(shape)
-            if meant is None and shape == ("name", name):
-                continue
-            names.pop(name, None)
-            if name in outline.same:
-                names[name] = outline.same[name]
-            if meant is not None and name in through.makes[at]:
-                names[name] = meant
-                found[through.makes[at][name]] = meant
-    return found
 
 
 class Extraction:
@@ -97,6 +45,7 @@ class Extraction:
         self.setup = setup
         self.also_given = also_given
         self.names: dict[Version, str] = {}
+        self._own = self._rebound()
         self.slices = Slices(through, self.given)
         self.at = {statement.index: at for at, statement in enumerate(through.statements)}
 
@@ -110,7 +59,20 @@ class Extraction:
             return self.name_of(version) == self.forward[version]
         if version.name not in self.outline.given:
             return False
-        return self.setup(version.creator) or self._is_constant(version)
+        return self._is_constant(version) or (
+            self.setup(version.creator) and version not in self._own
+        )
+
+    def _rebound(self) -> set[Version]:
+        """Versions by which a value that was computed as in the course became something else."""
+        computed: set[str] = set()
+        own = set()
+        for version in self.flow.versions:
+            if version in self.forward:
+                computed.add(version.name)
+            elif version.name in computed & set(self.outline.values):
+                own.add(version)
+        return own
 
     def name_of(self, version: Version) -> str:
         """What the version is called in the code that is handed on."""
@@ -139,12 +101,8 @@ class Extraction:
         answers = sorted(answers, key=lambda answer: order[answer.target])
         unnamed = self._name_answers(answers, taken)
         self._read_last_answers(answers)
-        cells = self.slices.arrange([answer.use for answer in answers], self.name_of)
-        if cells is None:  # reading the last answers went in a circle: read what stands there
-            self.slices.instead.clear()
-            cells = self.slices.arrange([answer.use for answer in answers], self.name_of)
-        assert cells is not None, "an order as written always exists"
-        self._name_own(cells)
+        self._name_own(answers)
+        cells = self._arranged([answer.use for answer in answers])
         place = {
             s: answer.target for answer, each in zip(answers, cells, strict=True) for s in each
         }
@@ -224,21 +182,33 @@ class Extraction:
                 taken.notes.append(Note(f"lecture_{answer.how}", parts))
         return unnamed
 
-    def _name_own(self, cells: Sequence[Sequence[int]]) -> None:
+    def _name_own(self, answers: Sequence[Answer]) -> None:
         """Variables of the student's own that have a given variable's name get another one.
 
-        Given variables are put back between cells, so theirs would be lost.
+        Not where the code is one cell that has no use for the given one; from one cell to the next
+        given variables are put back, so theirs would be lost.
         """
-        place = {s: at for at, each in enumerate(cells) for s in each}
+        live = self.slices.behind(*(answer.use for answer in answers))
+        read = {use.version for s in live for use in self.slices.uses(s).values()}
         for version in self.flow.versions:
             name = self.name_of(version)
-            if version.creator not in place or name not in self.outline.given:
+            if version.creator not in live or name not in self.outline.given:
                 continue
-            if self.given(version):
+            if self.given(version) or version not in read:
                 continue
-            users = {place[s.index] for s, _ in self._mentions(version) if s.index in place}
-            if users - {place[version.creator]}:
+            if len(answers) > 1 or any(self.name_of(v) == name for v in read if self.given(v)):
                 self.rename(version, f"own_{name}")
+
+    def _arranged(self, uses: Sequence[Use]) -> tuple[tuple[int, ...], ...]:
+        """Statements by answer; without the replaced uses, then without regard to names, if need be."""
+        cells = self.slices.arrange(uses, self.name_of)
+        if cells is None:
+            self.slices.instead.clear()
+            cells = self.slices.arrange(uses, self.name_of)
+        if cells is None:  # a given name that is bound anew and could not be called otherwise
+            cells = self.slices.arrange(uses, lambda version: str(id(version)))
+        assert cells is not None, "values alone follow the order of the notebook"
+        return cells
 
     # ---- which version is read
 
@@ -309,14 +279,3 @@ def called(node: ast.stmt) -> set[str]:
             case ast.Call(func=ast.Attribute(attr=name)) | ast.Call(func=ast.Name(name)):
                 found.add(name)
     return found
-
-
-def is_placeholder(node: ast.stmt, name: str) -> bool:
-    """Whether the statement binds the name to nothing: `dlogits = None`, `= ...`, `= "your code"`."""
-    if not isinstance(node, ast.Assign):
-        return False
-    values = [value for bound, value in pairs(node) if bound == name]
-    return bool(values) and all(
-        isinstance(value, ast.Constant) and not isinstance(value.value, int | float | complex)
-        for value in values
-    )

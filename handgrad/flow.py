@@ -46,12 +46,9 @@ class Flow:
     uses: tuple[Mapping[str, Use], ...]
     makes: tuple[Mapping[str, Version], ...]
     versions: tuple[Version, ...]  # in the order of their making
+    of: Mapping[str, Sequence[Version]]  # the same by name
     names: Mapping[str, Version]  # after the last statement
     functions: Mapping[str, Function]
-
-    def of(self, name: str) -> tuple[Version, ...]:
-        """The versions of a name, in order."""
-        return tuple(version for version in self.versions if version.name == name)
 
 
 def flow(
@@ -97,12 +94,16 @@ def flow(
         current = after
         versions += made.values()
         makes.append(made)
+    of: dict[str, list[Version]] = {}
+    for version in versions:
+        of.setdefault(version.name, []).append(version)
     return Flow(
         tuple(statements),
         tuple(all_effects),
         tuple(uses),
         tuple(makes),
         tuple(versions),
+        of,
         current,
         known,
     )

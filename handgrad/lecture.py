@@ -1,12 +1,15 @@
 """A lecture's own notebook, one long one, as the course's notebooks with their cells filled."""
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from handgrad.extract import Answer, Extraction, Taken
-from handgrad.flow import Slices, Use, Version, flow
+from handgrad.candidate import Answer
+from handgrad.choice import Choice
+from handgrad.extract import Extraction, Taken
+from handgrad.flow import Version, flow
 from handgrad.matching import slots_of
 from handgrad.notebookfile import RawCell
 from handgrad.reading import Reading
@@ -17,19 +20,21 @@ from handgrad.verdict import Note
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-FEW, SOME, MANY = 3, 6, 12
+# How many values of the forward pass, with how many gradients, make a notebook one of the lecture.
+MANY_VALUES, SOME_VALUES, FEW_GRADIENTS = 12, 6, 3
 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """Code for the course's cells, by notebook and grade id; what was found where, and what was not.
+    """Code for the course's cells, by notebook and grade id.
 
-    `cells` are the numbers of the cells that each answer was taken from.
+    `cells` are the numbers of the cells that each answer was taken from. `notes` say by notebook what
+    was found where, and what was not; those under "" are about the whole file.
     """
 
     code: Mapping[str, Mapping[str, str]]
     cells: Mapping[str, Mapping[str, tuple[int, ...]]]
-    notes: tuple[Note, ...]
+    notes: Mapping[str, tuple[Note, ...]]
 
 
 def recognise(cells: Sequence[RawCell], syllabus: Syllabus) -> bool:
@@ -48,7 +53,7 @@ def recognise(cells: Sequence[RawCell], syllabus: Syllabus) -> bool:
     meant = set(reading.forward[syllabus.step_by_step.notebook].values())
     values = len((made | meant) & outline.forward)
     gradients = len(made & reading.targets) + len({c.target for c in reading.comparisons})
-    return values >= MANY or (values >= SOME and gradients >= FEW)
+    return values >= MANY_VALUES or (values >= SOME_VALUES and gradients >= FEW_GRADIENTS)
 
 
 def extract(cells: Sequence[RawCell], syllabus: Syllabus) -> Extracted:
@@ -78,6 +83,14 @@ def filled(
     return notebooks
 
 
+def written(notebooks: Mapping[str, "NotebookNode"]) -> dict[str, bytes]:
+    """The notebooks as files, by stem."""
+    return {
+        stem: json.dumps(notebook, ensure_ascii=False, indent=1).encode() + b"\n"
+        for stem, notebook in notebooks.items()
+    }
+
+
 class _Reader:
     """Takes one notebook's answers lesson by lesson; those before see to what those after may read."""
 
@@ -85,20 +98,20 @@ class _Reader:
         self.syllabus = syllabus
         self.reading = Reading(cells, syllabus)
         self.first = syllabus.step_by_step
-        self.others = [
-            lesson
-            for lesson in syllabus.lessons
-            if lesson is not self.first and not lesson.outline.function
-        ]
-        self.notes: list[Note] = []
+        self.choice = Choice(self.reading, syllabus)
+        self.notes: dict[str, list[Note]] = {lesson.notebook: [] for lesson in syllabus.lessons}
+        self.notes[""] = []
 
     def extracted(self) -> Extracted:
         reading = self.reading
         for line in reading.listing.unreadable:
             parts = {"cell": str(line.cell), "line": str(line.line), "text": line.text}
-            self.notes.append(Note("lecture_unreadable", parts))
+            self.notes[""].append(Note("lecture_unreadable", parts))
         self._say_forward()
-        chosen = self._choose()
+        for lesson, name in self.choice.by_form:
+            self._note("lecture_by_its_form", lesson, name=name)
+        for lesson, name in self.choice.counted_twice:
+            self._note("lecture_counted_twice", lesson, name=name)
         code: dict[str, Mapping[str, str]] = {}
         cells: dict[str, Mapping[str, tuple[int, ...]]] = {}
         for lesson in self.syllabus.lessons:
@@ -109,10 +122,11 @@ class _Reader:
                 at = reading.loop.cell if reading.loop is not None else 0
                 cells[lesson.notebook] = {name: (at,)} if text else {}
             else:
-                taken = self._taken(lesson, chosen)
+                taken = self._taken(lesson)
                 code[lesson.notebook] = taken.code
                 cells[lesson.notebook] = taken.cells
-        return Extracted(code, cells, tuple(self.notes))
+        notes = {name: (*_sources(cells.get(name, {})), *each) for name, each in self.notes.items()}
+        return Extracted(code, cells, notes)
 
     def _say_forward(self) -> None:
         """Say which values of the forward pass have other names here, and which other formulas."""
@@ -127,108 +141,15 @@ class _Reader:
             if version.name != name and version.creator in before:
                 self._note("lecture_value_as", lesson, name=name, used=version.name)
         for name in lesson.outline.values:
-            versions = [v for v in reading.flow.of(name) if v.creator in before]
+            versions = [v for v in reading.flow.of.get(name, ()) if v.creator in before]
             if versions and not any(v in meant for v in versions):
                 statement = reading.statements[versions[-1].creator]
                 parts = {"name": name, "cell": str(statement.cell), "line": statement.text}
                 self._note("lecture_other_formula", lesson, **parts)
 
-    # ---- which answer belongs to which exercise
-
-    def _choose(self) -> dict[str, dict[str, Answer]]:
-        """By notebook and target the answers that count."""
-        chosen: dict[str, dict[str, Answer]] = {lesson.notebook: {} for lesson in self.others}
-        chosen[self.first.notebook] = {}
-        elsewhere: set[Version] = set()
-        for lesson in self.others:
-            for target in lesson.outline.answers:
-                answer = self._in_one_go(lesson, target)
-                if answer is not None:
-                    chosen[lesson.notebook][target] = answer
-                    elsewhere.add(answer.version)
-        mine = chosen[self.first.notebook]
-        for target in self.first.outline.answers:
-            answer = self.reading.answer(target, self._is_step(target, elsewhere))
-            if answer is not None:
-                mine[target] = answer
-        for lesson in self.others:
-            for target, answer in chosen[lesson.notebook].items():
-                if target not in mine and self._is_read(answer, mine):
-                    mine[target] = Answer(target, answer.use, answer.how)
-                    self._note("lecture_counted_twice", lesson, name=target)
-        return chosen
-
-    def _is_step(self, target: str, elsewhere: set[Version]) -> Callable[[int], bool]:
-        """Whether what a statement makes may answer the exercise that goes step by step."""
-        reading = self.reading
-        asked_again = any(target in lesson.outline.answers for lesson in self.others)
-        taken = {version.creator for version in elsewhere}
-
-        def allowed(statement: int) -> bool:
-            mine = reading.exercise[statement] in (0, self.first.number)
-            before = reading.before_training(statement)
-            return before and statement not in taken and (mine or not asked_again)
-
-        return allowed
-
-    def _in_one_go(self, lesson: Lesson, target: str) -> Answer | None:
-        """The answer to an exercise that asks for a gradient once more."""
-        reading = self.reading
-        if reading.has(lesson.number):
-            return reading.answer(
-                target,
-                lambda s: reading.exercise[s] == lesson.number and reading.before_training(s),
-            )
-        answers = reading.versions(target, reading.before_training)
-        if len(answers) < 2:
-            return None
-        *earlier, last = answers
-        use = Use(last, len(last.changes))
-        if self._is_short(use, lesson, target) and any(
-            not self._is_short(Use(v, len(v.changes)), lesson, target) for v in earlier
-        ):
-            self._note("lecture_by_its_form", lesson, name=target)
-            return Answer(target, use)
-        return None
-
-    def _is_short(self, use: Use, lesson: Lesson, target: str) -> bool:
-        """Whether a gradient is computed from no other gradient but those that the exercise gives."""
-        behind = self._extraction(lesson, {}).slices.behind(use)
-        read = {name for at in behind for name in self.reading.flow.effects[at].reads}
-        return not read & self.reading.targets - {target} - lesson.outline.given
-
-    def _is_read(self, answer: Answer, by: Mapping[str, Answer]) -> bool:
-        slices = Slices(self.reading.flow, lambda version: False)
-        return answer.version.creator in slices.behind(*(each.use for each in by.values()))
-
-    # ---- their code
-
-    def _extraction(self, lesson: Lesson, steps: Mapping[str, Answer]) -> Extraction:
-        """`steps` are answers of another exercise; what this one gives of them is given."""
-        reading = self.reading
-        forward = dict(reading.forward[lesson.notebook])
-        for target, answer in steps.items():
-            if target in lesson.outline.given:
-                forward[answer.version] = target
-
-        def also_given(version: Version) -> bool:
-            return (
-                version.name in reading.targets & lesson.outline.given
-                and reading.exercise[version.creator] != lesson.number
-            )
-
-        return Extraction(
-            reading.flow,
-            lesson.outline,
-            forward,
-            lambda statement: statement < reading.first_answer,
-            also_given,
-        )
-
-    def _taken(self, lesson: Lesson, chosen: Mapping[str, Mapping[str, Answer]]) -> Taken:
-        steps = {} if lesson is self.first else chosen[self.first.notebook]
-        extraction = self._extraction(lesson, steps)
-        answers = chosen[lesson.notebook]
+    def _taken(self, lesson: Lesson) -> Taken:
+        extraction = self.choice.extraction(lesson)
+        answers = self.choice.answers[lesson.notebook]
         taken = extraction.code(list(answers.values()))
         for note in taken.notes:
             self._note(note.code, lesson, **note.parts)
@@ -283,6 +204,16 @@ class _Reader:
         return found.code
 
     def _note(self, code: str, lesson: Lesson, **parts: str) -> None:
-        note = Note(code, {"notebook": lesson.notebook, **parts})
-        if note not in self.notes:
-            self.notes.append(note)
+        note = Note(code, parts)
+        if note not in self.notes[lesson.notebook]:
+            self.notes[lesson.notebook].append(note)
+
+
+def _sources(cells: Mapping[str, tuple[int, ...]]) -> Iterator[Note]:
+    """Which answers came from where, those from the same cells in one sentence."""
+    together: dict[tuple[int, ...], list[str]] = {}
+    for name, its_cells in cells.items():
+        together.setdefault(its_cells, []).append(name)
+    for its_cells, names in together.items():
+        numbers = ", ".join(map(str, its_cells))
+        yield Note("lecture_taken", {"names": ", ".join(names), "cells": numbers})

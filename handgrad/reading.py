@@ -4,14 +4,14 @@ import ast
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from handgrad.extract import Answer, Comparison, is_placeholder, matched
+from handgrad.candidate import Answer, Comparison, is_placeholder, matched
 from handgrad.flow import Change, Flow, Use, Version, flow
 from handgrad.likeness import form
 from handgrad.notebookfile import RawCell
 from handgrad.outline import pairs
 from handgrad.statements import Listing, Statement, listing
 from handgrad.syllabus import Lesson, Syllabus
-from handgrad.training import Loop, find_loop
+from handgrad.trainingloop import Loop, find_loop
 
 _COMPARING = frozenset({"allclose", "equal", "isclose", "assert_close", "assert_allclose"})
 
@@ -192,7 +192,7 @@ class Reading:
     def versions(self, name: str, allowed: Callable[[int], bool]) -> list[Version]:
         """The versions of a name that answer something, made by allowed statements."""
         found = []
-        for version in self.flow.of(name):
+        for version in self.flow.of.get(name, ()):
             statement = self.statements[version.creator]
             empty = is_placeholder(statement.node, name) and not version.changes
             a_name_of_another_kind = isinstance(statement.node, ast.FunctionDef | ast.Import)

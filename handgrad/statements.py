@@ -16,7 +16,8 @@ from IPython.core.inputtransformer2 import TransformerManager
 from handgrad.notebookfile import RawCell
 
 MAX_LOST_LINES = 100  # in one cell; more than that is prose, or an attack
-MAX_DEPTH = 200  # of a statement's tree: a long sum is a deep one
+MAX_DEPTH = 100  # of a statement's tree: a long sum is a deep one
+MAX_PARSED = 5_000_000  # characters, all attempts at one cell together
 
 # Cell magics whose body is ordinary Python that the notebook's later cells may need.
 _PYTHON_MAGICS = frozenset({"time", "timeit", "capture", "prun", "memit", "mprun", "script"})
@@ -124,7 +125,8 @@ def _parse(source: str) -> tuple[ast.Module, "Source", list[tuple[int, str]]]:
     lines = source.split("\n")
     lost: list[tuple[int, str]] = []
     emptied: set[int] = set()
-    for _ in range(2 * MAX_LOST_LINES):
+    attempts = min(2 * MAX_LOST_LINES, 1 + MAX_PARSED // (1 + len(source)))
+    for _ in range(attempts):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # "invalid escape sequence" is not our business

@@ -6,23 +6,16 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from handgrad.extract import Extraction, called, is_placeholder, matched
+from handgrad.candidate import is_placeholder, matched
+from handgrad.extract import Extraction, called
 from handgrad.flow import Flow, Slices, Use, flow
 from handgrad.likeness import DRAWS
 from handgrad.outline import Outline, pairs
 from handgrad.renaming import renamed
-from handgrad.statements import Source, Statement, opened
+from handgrad.statements import Statement
 from handgrad.syllabus import Syllabus
+from handgrad.trainingloop import Loop
 from handgrad.verdict import Note
-
-
-@dataclass(frozen=True, slots=True)
-class Loop:
-    """A training loop: the notebook's statement it is in, and what one round of it does."""
-
-    statement: int
-    cell: int
-    body: tuple[Statement, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,62 +24,6 @@ class Backward:
 
     code: str
     notes: tuple[Note, ...]
-
-
-def find_loop(statements: Sequence[Statement], syllabus: Syllabus) -> Loop | None:
-    """The last loop that makes two or more gradients of parameters, or the list of them."""
-    for statement in reversed(statements):
-        body = ast.parse(statement.text).body  # for positions in the dedented text
-        for before, nodes in reversed(list(_rounds(body[0]))):
-            if _makes_gradients(nodes, syllabus):
-                source = Source(statement.text)
-                return Loop(
-                    statement.index,
-                    statement.cell,
-                    tuple(
-                        Statement(
-                            len(statements) + at,
-                            statement.cell,
-                            statement.line + node.lineno - 1,
-                            node,
-                            source.of(node),
-                        )
-                        for at, node in enumerate([*before, *nodes])
-                    ),
-                )
-    return None
-
-
-def _rounds(
-    node: ast.stmt, before: Sequence[ast.stmt] = ()
-) -> Iterator[tuple[Sequence[ast.stmt], list[ast.stmt]]]:
-    """The body of every loop in the statement, outer loops first, after what stands before it inside."""
-    if not isinstance(node, ast.For | ast.While | ast.FunctionDef | ast.If | ast.Try | ast.With):
-        return
-    inside = list(opened(node.body))
-    if isinstance(node, ast.For | ast.While):
-        yield before, inside
-    for at, each in enumerate(inside):
-        yield from _rounds(each, [*before, *inside[:at]])
-
-
-def _makes_gradients(nodes: Sequence[ast.stmt], syllabus: Syllabus) -> bool:
-    lesson = next((each for each in syllabus.lessons if each.outline.function), None)
-    if lesson is None:
-        return False
-    wanted = {
-        pattern.format(syllabus.tensor(name))
-        for name in lesson.outline.returns
-        for pattern in syllabus.gradient_names
-    }
-    bound = {
-        name
-        for node in nodes
-        if isinstance(node, ast.Assign)
-        for name, value in pairs(node)
-        if not (isinstance(value, ast.Constant) and value.value is None)
-    }
-    return len(bound & wanted) >= 2 or syllabus.gradients in bound
 
 
 def backward(
@@ -128,6 +65,9 @@ def backward(
     lines = [*(outer.statements[at].text for at in helpers)]
     lines += ["", ""] if lines else []
     lines.append(outline.function)
+    for name in left_over:  # so that what does not lean on it can be marked
+        if syllabus.tensor(name) in outline.parameters:
+            lines.append(f"    {name} = 0 * {syllabus.tensor(name)}  # left over, not made here")
     lines += [textwrap.indent(extraction.text(extraction.statement(at)), "    ") for at in order]
     lines.append(f"    return [{', '.join(_texts(results, inner, extraction))}]")
     return Backward("\n".join(lines), tuple(notes))

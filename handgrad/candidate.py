@@ -1,0 +1,73 @@
+"""What may stand for an answer or for a given value, under whatever name."""
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from handgrad.flow import Flow, Use, Version
+from handgrad.likeness import Numbers, form
+from handgrad.outline import Outline, pairs
+from handgrad.statements import Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A call that compares a gradient with autograd's: which target it is about, and what it is given.
+
+    `name` is the variable compared, at `use`; "" where an expression is.
+    """
+
+    statement: int
+    target: str
+    name: str
+    use: Use | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The version of a variable that stands for a target; `how` says why where the name differs."""
+
+    target: str
+    use: Use
+    how: str = ""
+
+    @property
+    def version(self) -> Version:
+        return self.use.version
+
+
+def matched(
+    statements: Sequence[Statement],
+    through: Flow,
+    outline: Outline,
+    numbers: Numbers,
+) -> dict[Version, str]:
+    """The versions that a line of the forward pass makes, whatever the student calls them."""
+    names = dict(outline.same)
+    found: dict[Version, str] = {}
+    for at, statement in enumerate(statements):
+        if not isinstance(statement.node, ast.Assign):
+            continue
+        lines = [(name, form(value, names, numbers)) for name, value in pairs(statement.node)]
+        for name, shape in lines:
+            meant = outline.forms.get(shape)
+            if meant is None and shape == ("name", name):
+                continue
+            names.pop(name, None)
+            if name in outline.same:
+                names[name] = outline.same[name]
+            if meant is not None and name in through.makes[at]:
+                names[name] = meant
+                found[through.makes[at][name]] = meant
+    return found
+
+
+def is_placeholder(node: ast.stmt, name: str) -> bool:
+    """Whether the statement binds the name to nothing: `dlogits = None`, `= ...`, `= "your code"`."""
+    if not isinstance(node, ast.Assign):
+        return False
+    values = [value for bound, value in pairs(node) if bound == name]
+    return bool(values) and all(
+        isinstance(value, ast.Constant) and not isinstance(value.value, int | float | complex)
+        for value in values
+    )
