@@ -1,0 +1,15 @@
+"""Mistakes that the graph alone would not suggest: for each, what it gives, and the question to ask."""
+
+from handgrad.exercise import Mistake
+
+MISTAKES = (
+    Mistake(
+        "b",
+        "b is penalised too",
+        lambda v, u, k: u["pred"].sum(0, keepdim=True) + 2 * k.decay * v["b"],
+        {
+            "en": "Which of the parameters does the penalty read?",
+            "zh": "惩罚项用到了哪些参数？",
+        },
+    ),
+)
