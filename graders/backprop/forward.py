@@ -258,8 +258,8 @@ def _twin(items: tuple[tuple[str, int | float], ...], names: bytes) -> tuple[Ten
 
 TWIN_STEPS = 100
 TWIN_LR = 0.1
-# A hundred float32 steps drift from a float64 twin; see tests/test_graders.py for how far.
-TWIN_TOLERANCE = 1e-3
+# A hundred float32 steps drifted from a float64 twin by at most 6e-7 (parameters and losses, six seeds).
+TWIN_TOLERANCE = 1e-4
 
 
 def twin(p: Parameters, files: Files) -> dict[str, Target]:
