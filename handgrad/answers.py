@@ -1,7 +1,9 @@
 """A student's variable as an answer: a plain tensor that can be compared, or why it is none."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ _detach = torch._C.TensorBase.detach
 _clone = torch._C.TensorBase.clone
 _as_subclass = torch._C.TensorBase.as_subclass
 _disabled = torch._C.DisableTorchFunctionSubclass
+_type_name = type.__dict__["__name__"].__get__
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +39,16 @@ def take(
     value = namespace.get(name)
     if value is None:
         return Taken("missing"), 0
-    if not isinstance(value, Tensor):
-        return Taken("unusable", why=_what(value)), 0
-    if any(value is given for given in handed):
-        return Taken("skipped"), 0
     try:
+        if not _is_tensor(value):
+            return Taken("unusable", why=_what(value)), 0
+        if any(value is given for given in handed):
+            return Taken("skipped"), 0
         with _disabled():
             return _dense(value, handed, room)
-    except (RuntimeError, TypeError, NotImplementedError, MemoryError) as error:
-        return Taken("unusable", why=f"a tensor that cannot be read ({type(error).__name__})"), 0
+    except BaseException as error:  # a student's class may raise anything when it is touched
+        why = f"something that cannot be read ({_name(error)})"
+        return Taken("unusable", why=why), 0
 
 
 def _dense(value: Tensor, handed: Sequence[Tensor], room: int) -> tuple[Taken, int]:
@@ -75,7 +79,7 @@ def _dense(value: Tensor, handed: Sequence[Tensor], room: int) -> tuple[Taken, i
 def same(namespace: Mapping[str, object], name: str, taken: Tensor) -> bool:
     """Whether the variable still holds the values that were taken (NaN equals NaN)."""
     value = namespace.get(name)
-    if not isinstance(value, Tensor):
+    if not _is_tensor(value):
         return False
     try:
         with _disabled():
@@ -85,18 +89,30 @@ def same(namespace: Mapping[str, object], name: str, taken: Tensor) -> bool:
             if _equal(plain, taken):
                 return True
             return bool(((plain == taken) | ((plain != plain) & (taken != taken))).all())
-    except (RuntimeError, TypeError, NotImplementedError, MemoryError):
+    except BaseException:  # as above
         return False
+
+
+def _is_tensor(value: object) -> TypeGuard[Tensor]:
+    """By its type: `isinstance` would believe what an object says of its class."""
+    return issubclass(type(value), Tensor)
+
+
+def _name(value: object) -> str:
+    """The name of its type, whatever its metaclass says."""
+    return str(_type_name(type(value)))[:80]
 
 
 def _what(value: object) -> str:
     """A value that is no tensor, in a few words."""
-    kind = type(value).__name__[:80]
-    if isinstance(value, list | tuple):
-        inner = {type(item).__name__ for item in value[:1000]}
-        what = f"{inner.pop()[:80]}s" if len(inner) == 1 else "things"
-        return f"a {kind} of {len(value)} {what}"
-    if kind == "ndarray" and type(value).__module__ == "numpy":
+    kind = _name(value)
+    for sequence in (list, tuple):
+        if issubclass(type(value), sequence):  # and its own methods are left alone
+            inner = {_name(item) for item in sequence.__getitem__(value, slice(1000))}
+            what = f"{inner.pop()}s" if len(inner) == 1 else "things"
+            return f"a {kind} of {sequence.__len__(value)} {what}"
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and type(value) is numpy.ndarray:
         return f"a numpy array of shape {tuple(value.shape)}"  # type: ignore[attr-defined]
     article = "an" if kind[:1] in "aeiouAEIOU" else "a"
     return f"{article} {kind}, not a tensor"

@@ -171,7 +171,7 @@ def _renamed(
     release: "Mapping[str, NotebookNode]",
     limits: Limits,
 ) -> dict[str, str]:
-    """By missing notebook, the one file of another name that holds its cells."""
+    """By missing notebook, the files of other names that hold its cells: which counts is not guessed."""
     wanted = {
         stem: frozenset(slot.grade_id for slot in slots_of(release[stem]) if slot.grade_id)
         for stem in release
@@ -190,7 +190,7 @@ def _renamed(
         best = max(likeness, key=lambda stem: likeness[stem])
         if likeness[best] > 0.5 and best in missing:
             found.setdefault(best, []).append(name)
-    return {stem: names[0] for stem, names in found.items() if len(names) == 1}
+    return {stem: ", ".join(names) for stem, names in found.items()}
 
 
 def settled(report: Report, taken: Taken) -> Report:

@@ -96,7 +96,7 @@ class Watch:
             if now > self.deadline or seconds > self.limits.cell_seconds + _GRACE:
                 return ""
             if not self.grouped and _resident() > self.limits.memory_mib << 20:
-                return ""
+                return f"it used more than {self.limits.memory_mib} MiB of memory"
             if seconds > self.limits.cell_seconds and asked != position:
                 asked = position
                 os.kill(pid, signal.SIGUSR1)
