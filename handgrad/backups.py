@@ -23,7 +23,8 @@ def backup(gradebook: Path) -> Path:
     copy = gradebook.with_name(f"{gradebook.name}.bak-{now:%Y%m%d-%H%M%S}")
     part = copy.with_name(f"{copy.name}.part")
     try:
-        with closing(_opened(gradebook)) as source, closing(sqlite3.connect(part)) as target:
+        # "rw": after a power cut SQLite first takes back what a transaction left half done.
+        with closing(_opened(gradebook, "rw")) as source, closing(sqlite3.connect(part)) as target:
             _check(source)
             source.backup(target)
     except sqlite3.Error as error:
@@ -72,7 +73,7 @@ def restore(gradebook: Path, copy: Path | None = None) -> tuple[Path, Path | Non
 def is_sound(path: Path) -> bool:
     """Whether a file is a database without damage, with an assignment table in it."""
     try:
-        with closing(_opened(path)) as database:
+        with closing(_opened(path, "ro")) as database:
             _check(database)
             database.execute("SELECT count(*) FROM assignment")
     except sqlite3.Error:
@@ -80,8 +81,8 @@ def is_sound(path: Path) -> bool:
     return True
 
 
-def _opened(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
+def _opened(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=30)
 
 
 def _check(database: sqlite3.Connection) -> None:

@@ -20,6 +20,7 @@ from handgrad.intake import Taken, take
 from handgrad.ledger import Ledger, nothing_there
 from handgrad.lock import only_one
 from handgrad.marking import Described, Outcome, Source, describe, given_up, mark, warm
+from handgrad.rows import parsed_time
 from handgrad.verdict import Report, Verdict
 from handgrad.workers import WorkerDied, Workers
 
@@ -261,6 +262,7 @@ class _Run:
                 described.files,
                 described.settings.limits,
             )
+            parsed_time(taken.timestamp.strip(), student)
             error = nothing_there(described, taken)
             if error is not None:
                 self._ledger.enter(student, taken)

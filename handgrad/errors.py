@@ -12,3 +12,7 @@ class UserError(Exception):
         self.where = where
         self.fact = fact
         self.cure = cure
+
+    def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
+        """Travel between processes by its parts; an exception is otherwise made from its sentence."""
+        return type(self), (self.where, self.fact, self.cure)

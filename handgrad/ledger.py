@@ -16,6 +16,7 @@ from handgrad.records import Record, Records
 from handgrad.rows import Sheet
 from handgrad.verdict import Report
 
+_NEW, _OLD = ".new", ".old"
 _NO_RESPONSE = "No response."  # nbgrader's word for an answer that was left as it was released
 
 
@@ -33,6 +34,9 @@ class Ledger:
         self._described = described
         self._source_files = course.source_files(described.name)
         self._scores = gradebook.scores()
+        for ending in (_NEW, _OLD):  # of a run that was killed just then
+            for left_over in course.autograded_everywhere(f".{described.name}{ending}"):
+                shutil.rmtree(left_over)
 
     def standing(self, student: str, taken: Taken) -> Report | None:
         """The report that still holds for what was handed in; None where it is to be marked."""
@@ -77,7 +81,7 @@ class Ledger:
 
     def _prepared(self, folder: Path, taken: Taken, outcome: Outcome) -> Path:
         """All files of the submission in a new folder beside the one they are for."""
-        new = folder.with_name(f".{folder.name}.new")
+        new = folder.with_name(f".{folder.name}{_NEW}")
         if new.exists():
             shutil.rmtree(new)
         new.mkdir(parents=True)
@@ -105,7 +109,7 @@ def due_of(described: Described, taken: Taken) -> str:
 
 def _exchanged(new: Path, folder: Path) -> None:
     """Put `new` in the place of `folder`."""
-    old = folder.with_name(f".{folder.name}.old")
+    old = folder.with_name(f".{folder.name}{_OLD}")
     if old.exists():
         shutil.rmtree(old)
     if folder.exists():
