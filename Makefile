@@ -3,7 +3,7 @@ PYTHON ?= python3
 # nbgrader calls alembic by bare name, so the environment's bin must be on PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo test lint release grade feedback report bench clean
+.PHONY: help setup demo test lint release grade feedback report bench screenshots clean
 
 help: ## these words
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ report: setup ## the class at a glance
 
 bench: setup ## speed and memory, against stock nbgrader
 	python benchmarks/throughput.py
+
+screenshots: demo ## pictures of the pages for the documentation, from the demonstration
+	python docs/images/shoot.py build/demo
 
 clean: ## delete what was generated; asks before a gradebook with grades goes
 	@$(PYTHON) tools/clean.py

@@ -247,11 +247,10 @@ def _errands(record: ClassRecord) -> Iterator[Errand]:
         for note in notes:
             if note.code in _FOR_A_PERSON:
                 yield Errand(student, note.code, {**note.parts, "notebook": notebook})
-    by_graders = {f.grade_id for f in findings}
-    for grade_id in record.waiting:
-        if grade_id in by_graders:  # said above: the grader could not tell
-            continue
-        yield Errand(student, "unmarked", {"name": grade_id})
+    by_graders = {f.grade_id for f in findings}  # of these it was said above
+    unmarked = [grade_id for grade_id in record.waiting if grade_id not in by_graders]
+    if unmarked:
+        yield Errand(student, "unmarked", {"names": ", ".join(unmarked)})
     if record.late_seconds > 0:
         seconds, penalty = str(int(record.late_seconds)), str(record.late_penalty)
         yield Errand(student, "late", {"seconds": seconds, "penalty": penalty})

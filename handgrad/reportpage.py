@@ -201,7 +201,7 @@ class _Maker:
             sort=-1.0 if share is None else share,
             strip=Markup("").join(pieces),
             told="; ".join(told),
-            notes="; ".join(self.errand(e) for e in errands),
+            notes="; ".join(self.errand(e).rstrip(".") for e in errands),
         )
 
 

@@ -107,7 +107,7 @@ def test_errors_of_any_text_are_one_mistake() -> None:
     [
         (record("a", "cr"), "the grader could not tell: da in 1_every_step"),
         (record("a", "cc"), "the grader could not tell: everything in 1_every_step"),
-        (record("a", "r", waiting=("bessel",)), "written answer not marked: bessel"),
+        (record("a", "r", waiting=("bessel",)), "not marked yet: bessel"),
         (record("a", "r", late_seconds=3 * 86400), "handed in late (3 d)"),
         (record("a", "r", late_seconds=60, late_penalty=0.5), "handed in late (1 min, -0.5)"),
         (ClassRecord("a"), "handed in, not graded"),
@@ -341,5 +341,7 @@ def test_axe_finds_nothing_serious(
 def test_nothing_runs_off_the_side_of_a_narrow_screen(
     opened: Callable[..., Page], width: int
 ) -> None:
-    tab = opened(html(report(*classroom(10)), "en"), viewport={"width": width, "height": 700})
+    odd = record("a_very_long_name_without_any_space_in_it", "cr", late_seconds=60.0)
+    page = html(report(*classroom(10), odd), "en")
+    tab = opened(page, viewport={"width": width, "height": 700})
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
