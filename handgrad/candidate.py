@@ -56,6 +56,8 @@ def matched(
             names.pop(name, None)
             if name in outline.same:
                 names[name] = outline.same[name]
+            elif shape[0] == "name" and isinstance(shape[1], str):  # `size = 32`, `e = emb`
+                names[name] = shape[1]
             if meant is not None and name in through.makes[at]:
                 names[name] = meant
                 found[through.makes[at][name]] = meant
@@ -71,3 +73,15 @@ def is_placeholder(node: ast.stmt, name: str) -> bool:
         isinstance(value, ast.Constant) and not isinstance(value.value, int | float | complex)
         for value in values
     )
+
+
+def is_borrowed(node: ast.stmt, name: str) -> bool:
+    """Whether the name is bound to what autograd found: `dh = h.grad`, `dh = h.grad.clone()`."""
+    if not isinstance(node, ast.Assign):
+        return False
+    for bound, value in pairs(node):
+        while isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
+            value = value.func.value
+        if bound == name and isinstance(value, ast.Attribute) and value.attr == "grad":
+            return True
+    return False

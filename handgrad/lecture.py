@@ -20,8 +20,9 @@ from handgrad.verdict import Note
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-# How many values of the forward pass, with how many gradients, make a notebook one of the lecture.
-MANY_VALUES, SOME_VALUES, FEW_GRADIENTS = 12, 6, 3
+# How many values of the pass, with how many gradients, make a notebook one of the lecture. A network
+# of the same kind has half of the values, by the same names, and no gradients.
+MANY_VALUES, SOME_VALUES, FEW_GRADIENTS = 14, 6, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,13 @@ def recognise(cells: Sequence[RawCell], syllabus: Syllabus) -> bool:
     if any(cell.grade_id in known for cell in cells):
         return False
     reading = Reading(cells, syllabus)
-    outline = syllabus.step_by_step.outline
+    first = syllabus.step_by_step
     made = {version.name for version in reading.flow.versions}
     if reading.loop is not None:
         made |= {name for each in flow(reading.loop.body).makes for name in each}
-    meant = set(reading.forward[syllabus.step_by_step.notebook].values())
-    values = len((made | meant) & outline.forward)
+    meant = set(reading.forward[first.notebook].values())
+    steps = set(map(syllabus.tensor, first.outline.answers)) & set(first.outline.values)
+    values = len((made | meant) & steps)
     gradients = len(made & reading.targets) + len({c.target for c in reading.comparisons})
     return values >= MANY_VALUES or (values >= SOME_VALUES and gradients >= FEW_GRADIENTS)
 
@@ -175,14 +177,21 @@ class _Reader:
                 other = self._asked(version) != self._asked(answer.version)
                 if other or version.creator in behind:
                     continue
-                earlier = version.creator < answer.version.creator
-                key = ("overwritten" if earlier else "after_compare", self._cell(answer.version))
+                code = (
+                    "overwritten" if version.creator < answer.version.creator else "after_compare"
+                )
+                if reading.is_borrowed(version):
+                    code = "borrowed"
+                key = (code, self._cell(answer.version))
                 told.setdefault(key, {}).setdefault(answer.target, []).append(self._cell(version))
         for (code, counted), names in told.items():
             cells = sorted({cell for each in names.values() for cell in each} - {counted})
             parts = {"names": ", ".join(names), "counted": str(counted)}
-            where = ", ".join(map(str, cells or [counted]))
-            self._note(f"lecture_{code}", lesson, cells=where, **parts)
+            if cells or code == "borrowed":
+                cells = cells or [counted]
+                self._note(f"lecture_{code}", lesson, cells=", ".join(map(str, cells)), **parts)
+            else:
+                self._note("lecture_again", lesson, **parts)
 
     def _cell(self, version: Version) -> int:
         return self.reading.statements[version.creator].cell

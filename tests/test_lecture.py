@@ -385,6 +385,10 @@ ROWS = {
             after("one_dcounts", "dcounts += torch.ones_like(counts) * dcounts_sum"),
         )
     ),
+    "a wrong attempt in the same cell": row(
+        change("one", "dh = dlogits @ W2.T", "dh = dlogits @ W2.T + 1\ndh = dlogits @ W2.T"),
+        notes="again",
+    ),
     "a wrong attempt commented out": row(
         change("one", "dh = dlogits @ W2.T", "# dh = dlogits @ W2\n# dh = W2\ndh = dlogits @ W2.T")
     ),
@@ -442,6 +446,13 @@ ROWS = {
         remarks="1dlogprobs one_batch_size; 2dlogits one_batch_size; 3dhprebn one_batch_size",
     ),
     "batch_size for n": row(lambda lecture: lecture.everywhere("n", "batch_size")),
+    "a name of their own for n": row(
+        all_of(
+            lambda lecture: lecture.everywhere("n", "SIZE"),
+            change("batch", "SIZE = batch_size", "SIZE = 32"),
+        ),
+        remarks="1dlogprobs one_batch_size; 2dlogits one_batch_size; 3dhprebn one_batch_size",
+    ),
     "keepdims": row(lambda lecture: lecture.everywhere("keepdim", "keepdims")),
     "old idioms": row(written_as_before),
     "magics, shell lines and plots": row(with_magics),
@@ -569,6 +580,10 @@ ROWS = {
         step("dh", "dh = dlogit @ W2.T"), {"1dh": "wrong"} | AFTER_DH, notes="undefined"
     ),
     "autograd's answer": row(step("dh", "dh = h.grad"), {"1dh": "wrong"} | AFTER_DH),
+    "autograd's in the place of their own": row(
+        step("dh", "dh = dlogits @ W2.T\ndh = h.grad.clone()  # exact, for what follows"),
+        notes="borrowed",
+    ),
     # files
     "format 4.0": row(lambda lecture: setattr(lecture, "nbformat_minor", 0)),
     "several megabytes of output": row(lambda lecture: setattr(lecture, "outputs", 300_000)),
@@ -728,6 +743,15 @@ def test_a_notebook_of_the_course_is_none_of_the_lecture(stem: str, syllabus: Sy
 )
 def test_other_notebooks_are_none_of_the_lecture(source: str, syllabus: Syllabus) -> None:
     assert not recognise([RawCell(1, "code", source)], syllabus)
+
+
+def test_the_same_network_without_gradients_is_none_of_the_lecture(syllabus: Syllabus) -> None:
+    lecture = Lecture()
+    lecture.train("loss.backward()")
+    lecture.change("four", "grads = [dC, dW1, db1, dW2, db2, dbngain, dbnbias]", "")
+    for name in ("compare", "forward", "reference", "one", "two_answer", "three_answer"):
+        del lecture.cells[name]
+    assert not recognise(cells_of(lecture.file()), syllabus)
 
 
 def test_what_is_not_found_stays_as_it_was_released(
