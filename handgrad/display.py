@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import nh3
 
-from handgrad.plaintext import line, plain
+from handgrad.plaintext import last_states, line, plain
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -269,7 +269,7 @@ def _text(value: object) -> str:
         value = "".join(each for each in value if isinstance(each, str))
     if not isinstance(value, str):
         return ""
-    text = plain(value[: MAX_TEXT * 2])
+    text = plain(last_states(value)[: MAX_TEXT * 2])
     return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "\n[cut here]\n"
 
 

@@ -1,23 +1,19 @@
 """The page a student reads: a table, the graph, and a verdict beside each answer."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 from markupsafe import Markup
 
 from handgrad import inert
-from handgrad.drawing import Edges, draw, kind, mark
+from handgrad.drawing import Edges, draw, kind
 from handgrad.exercise import Exercise
-from handgrad.picture import Drawn, describe, draw_error
+from handgrad.feedbackrows import Row, Rows, shown
+from handgrad.gradedcells import GradedCell, Notebook, cells_of
 from handgrad.settings import FeedbackLevel
-from handgrad.template import render
-from handgrad.verdict import Finding, Note, Report, Verdict
-from handgrad.words import amount, joined, meaning_of, name_of, say, tell, text
-
-Notebook = Mapping[str, object]
-"""A notebook as nbformat reads it; nbgrader's scores and comments are in its cells' metadata."""
-
+from handgrad.template import render, sentence
+from handgrad.verdict import Finding, Report, Verdict
+from handgrad.words import amount, meaning_of, name_of, say, text
 
 _SHORT = 4  # lines; a longer cell that the student was given is folded
 
@@ -41,71 +37,6 @@ def edges_of(exercises: Mapping[str, Exercise]) -> dict[str, Edges]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
-    """A verdict as the template needs it."""
-
-    kind: str
-    mark: Markup
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    """One cell of the notebook, read defensively: the file may have been written by anybody."""
-
-    cell_type: str
-    source: str
-    outputs: tuple[Mapping[str, object], ...]
-    nbgrader: Mapping[str, object]
-    made: bool = False  # put into the graded notebook by ourselves; the page says it on its own
-
-    @property
-    def grade_id(self) -> str:
-        return str(self.nbgrader.get("grade_id", ""))
-
-    @property
-    def role(self) -> str:
-        """ "answer", "test", "written" (marked by a person), "given" or "other"."""
-        grade, solution = self.nbgrader.get("grade"), self.nbgrader.get("solution")
-        if grade and not solution:
-            return "test"
-        if (grade and solution) or self.nbgrader.get("task"):
-            return "written"
-        if solution:
-            return "answer"
-        return "given" if self.nbgrader.get("grade_id") else "other"
-
-    @property
-    def score(self) -> float | None:
-        return _number(self.nbgrader.get("score"))
-
-    @property
-    def points(self) -> float | None:
-        return _number(self.nbgrader.get("points"))
-
-    @property
-    def comment(self) -> str:
-        comment = self.nbgrader.get("comment")
-        return comment if isinstance(comment, str) else ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One line of the table, and the verdict beside the cell."""
-
-    name: str
-    points: str
-    verdict: _Shown | None = None  # None: marked by a person
-    told: tuple[Markup, ...] = ()
-    tag: str = ""
-    anchor: str = ""
-    first: bool = False
-    error: str = ""
-    picture: Drawn | None = None
-    pattern: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class _ShownCell:
     label: str
     body: Markup
@@ -120,7 +51,7 @@ class _Group:
 
     framed: bool
     cells: list[_ShownCell] = field(default_factory=list)
-    judgements: list[_Row] = field(default_factory=list)
+    judgements: list[Row] = field(default_factory=list)
     comments: list[Markup] = field(default_factory=list)
     tone: str = ""
 
@@ -131,7 +62,7 @@ class _Sheet:
 
     stem: str
     problems: tuple[Markup, ...]
-    rows: tuple[_Row, ...]
+    rows: tuple[Row, ...]
     drawing: Markup
     groups: tuple[_Group, ...]
 
@@ -157,13 +88,13 @@ def page(
         else list(dict.fromkeys([f.notebook for f in report.findings] + [*notebooks]))
     )
     findings = [f for f in report.findings if f.notebook in stems]
-    maker = _Maker(language, level, marks.waiting if marks else frozenset())
+    maker = _Maker(language, Rows(language, level, marks.waiting if marks else frozenset()))
     first = next((f for f in findings if f.verdict == Verdict.WRONG), None)
     sheets = [
         maker.sheet(
             stem,
             [f for f in findings if f.notebook == stem],
-            tuple(inert.sentence(say(note, language)) for note in report.problems.get(stem, ())),
+            tuple(sentence(say(note, language)) for note in report.problems.get(stem, ())),
             notebooks.get(stem),
             edges.get(stem),
             number,
@@ -184,12 +115,12 @@ def page(
         late=text("page.late", language, points=amount(marks.late_penalty))
         if marks and marks.late_penalty
         else "",
-        next_step=inert.sentence(next_step),
+        next_step=sentence(next_step),
         next_tone=tone,
         level=level,
         many=len(sheets) > 1,
         sheets=sheets,
-        legend=[(_shown(v, language), meaning_of(v, language)) for v in Verdict],
+        legend=[(shown(v, language), meaning_of(v, language)) for v in Verdict],
     )
 
 
@@ -218,17 +149,12 @@ def _next(findings: Sequence[Finding], first: Finding | None, language: str) -> 
     return "", ""
 
 
-def _shown(verdict: Verdict, language: str) -> _Shown:
-    return _Shown(kind(verdict), mark(verdict), name_of(verdict, language))
-
-
 @dataclass(frozen=True, slots=True)
 class _Maker:
     """Turns findings and cells into what the template shows."""
 
     language: str
-    level: FeedbackLevel
-    waiting: frozenset[str]
+    rows: Rows
 
     def sheet(
         self,
@@ -239,16 +165,16 @@ class _Maker:
         edges: Edges | None,
         number: int,
     ) -> _Sheet:
-        cells = list(_cells(notebook)) if notebook is not None else []
+        cells = list(cells_of(notebook)) if notebook is not None else []
         anchors = {c.grade_id: f"c{number}-{i}" for i, c in enumerate(cells) if c.grade_id}
         by_test = {c.grade_id: c for c in cells if c.role == "test"}
         wrong = next((f for f in findings if f.verdict == Verdict.WRONG), None)
         rows = {
-            id(f): self._row(f, findings, by_test.get(f.grade_id), anchors, f is wrong)
+            id(f): self.rows.of(f, findings, by_test.get(f.grade_id), anchors, f is wrong)
             for f in findings
         }
         groups = self._groups(cells, findings, rows, anchors)
-        written = [self._written(c, anchors) for c in cells if c.role == "written"]
+        written = [self.rows.written(c, anchors) for c in cells if c.role == "written"]
         return _Sheet(
             stem,
             problems,
@@ -257,59 +183,11 @@ class _Maker:
             tuple(groups),
         )
 
-    def _row(
-        self,
-        finding: Finding,
-        findings: Sequence[Finding],
-        cell: _Cell | None,
-        anchors: Mapping[str, str],
-        first: bool,
-    ) -> _Row:
-        points, tag = finding.points, ""
-        together = [f for f in findings if f.grade_id == finding.grade_id]
-        if cell is not None and cell.score is not None and len(together) == 1:
-            if points is not None and abs(cell.score - points) > 1e-9:
-                tag = text("page.changed_by_hand", self.language)
-            points = cell.score
-        worth = amount(finding.max_points)
-        told = tell(finding, self.level, self.language)
-        if finding.verdict == Verdict.RIGHT_STEP:  # the legend says it once for all of them
-            told = tuple(s for s in told if s != say(Note("follow_through"), self.language))
-        drawn, pattern = None, ""
-        if finding.picture and self.level != "verdict" and finding.verdict == Verdict.WRONG:
-            drawn = draw_error(finding.name, finding.picture, self.language)
-            pattern = joined(describe(finding.picture, self.language), self.language)
-        error = ""
-        if finding.error is not None and self.level == "full" and finding.verdict == Verdict.WRONG:
-            error = text("page.error_size", self.language, error=f"{finding.error:.2g}")
-        return _Row(
-            name=finding.name,
-            points=f"{'?' if points is None else amount(points)} / {worth}",
-            verdict=_shown(finding.verdict, self.language),
-            told=tuple(inert.sentence(s) for s in told),
-            tag=tag,
-            anchor=anchors.get(finding.grade_id, ""),
-            first=first,
-            error=error,
-            picture=drawn,
-            pattern=pattern,
-        )
-
-    def _written(self, cell: _Cell, anchors: Mapping[str, str]) -> _Row:
-        waiting = cell.grade_id in self.waiting or cell.score is None
-        score = "?" if waiting else amount(cell.score or 0.0)
-        return _Row(
-            name=cell.grade_id,
-            points=f"{score} / {amount(cell.points)}" if cell.points is not None else score,
-            tag=text("page.waiting" if waiting else "page.by_hand", self.language),
-            anchor=anchors[cell.grade_id],
-        )
-
     def _groups(
         self,
-        cells: Sequence[_Cell],
+        cells: Sequence[GradedCell],
         findings: Sequence[Finding],
-        rows: Mapping[int, _Row],
+        rows: Mapping[int, Row],
         anchors: Mapping[str, str],
     ) -> list[_Group]:
         """Each answer with the tests that follow it in one frame; everything else by itself."""
@@ -330,12 +208,12 @@ class _Maker:
                 if judged:
                     previous.tone = kind(judged[0].verdict)
             elif cell.role == "written":
-                previous.judgements.append(self._written(cell, anchors))
+                previous.judgements.append(self.rows.written(cell, anchors))
             if framed and cell.comment.strip():
                 previous.comments.append(inert.markdown(cell.comment))
         return groups
 
-    def _cell(self, cell: _Cell, anchor: str) -> _ShownCell:
+    def _cell(self, cell: GradedCell, anchor: str) -> _ShownCell:
         label = {
             "answer": text("page.your_answer", self.language),
             "written": text("page.your_answer", self.language),
@@ -351,14 +229,14 @@ class _Maker:
             else inert.code(cell.source)
         )
         # What a test cell shows is the verdict again, or the error that explains it.
-        shown = [
+        visible = [
             output
             for output in cell.outputs
             if cell.role != "test" or output.get("output_type") == "error"
         ]
         lines = cell.source.count("\n") + 1
         folded = lines if cell.role == "given" and not is_prose and lines > _SHORT else 0
-        return _ShownCell(label, body, inert.outputs(shown, self.language), anchor, folded)
+        return _ShownCell(label, body, inert.outputs(visible, self.language), anchor, folded)
 
     def _drawing(self, findings: Sequence[Finding], edges: Edges, wrong: Finding | None) -> Markup:
         names = {*edges, *(name for inputs in edges.values() for name in inputs)}
@@ -379,29 +257,3 @@ class _Maker:
             first=wrong.name.removeprefix("d") if wrong else "",
             flag=text("page.start_here", self.language),
         )
-
-
-def _cells(notebook: Notebook) -> Iterator[_Cell]:
-    cells = notebook.get("cells")
-    for cell in cells if isinstance(cells, list) else []:
-        if not isinstance(cell, Mapping):
-            continue
-        metadata = cell.get("metadata")
-        nbgrader = metadata.get("nbgrader") if isinstance(metadata, Mapping) else None
-        outputs = cell.get("outputs")
-        source = cell.get("source", "")
-        yield _Cell(
-            cell_type=str(cell.get("cell_type", "")),
-            source="".join(source) if isinstance(source, list) else str(source),
-            outputs=tuple(
-                cast(Mapping[str, object], output)
-                for output in (outputs if isinstance(outputs, list) else [])
-                if isinstance(output, Mapping)
-            ),
-            nbgrader=nbgrader if isinstance(nbgrader, Mapping) else {},
-            made=cell.get("id") == "handgrad-problems",  # see annotate.py
-        )
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None

@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import Iterable, Mapping
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
@@ -108,14 +108,3 @@ def _pre(shown: str, language: str) -> Markup:
 
 def _cut(language: str) -> Markup:
     return Markup('<p class="aside">{}</p>').format(text("page.cut", language))
-
-
-def sentence(words: str) -> Markup:
-    """A sentence with its `names in backquotes` as code."""
-    pieces = words.split("`")
-    if len(pieces) % 2 == 0:  # an odd backquote is somebody's own text
-        return escape(words)
-    return Markup("").join(
-        Markup("<code>{}</code>").format(piece) if i % 2 else escape(piece)
-        for i, piece in enumerate(pieces)
-    )

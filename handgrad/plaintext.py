@@ -19,6 +19,14 @@ def plain(text: str) -> str:
     return _CONTROLS.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n")))
 
 
+def last_states(text: str) -> str:
+    """Text as a terminal leaves it: of a line that was written over, its last state."""
+    if "\r" not in text:
+        return text
+    lines = text.replace("\r\n", "\n").split("\n")
+    return "\n".join(each.rstrip("\r").rpartition("\r")[2] for each in lines)
+
+
 def line(text: str, longest: int = 200) -> str:
     """`text` as one line of at most `longest` characters, for a terminal or a log."""
     flat = " ".join(plain(text.replace("\r", " ")).split())

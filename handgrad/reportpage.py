@@ -10,9 +10,8 @@ from itertools import groupby
 from markupsafe import Markup
 
 from handgrad.drawing import kind, mark
-from handgrad.inert import sentence
 from handgrad.report import BINS, Change, ClassRecord, ClassReport, Errand, Mistake
-from handgrad.template import render
+from handgrad.template import render, sentence
 from handgrad.verdict import Note, Verdict
 from handgrad.words import amount, fact, known, name_of, say, text
 

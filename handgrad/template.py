@@ -3,6 +3,7 @@
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from handgrad.words import text
 
@@ -25,3 +26,14 @@ def render(name: str, language: str, **values: object) -> str:
         return text(key, language, **parts)
 
     return _environment().get_template(name).render(w=words, **values)
+
+
+def sentence(words: str) -> Markup:
+    """A sentence with its `names in backquotes` as code."""
+    pieces = words.split("`")
+    if len(pieces) % 2 == 0:  # an odd backquote is somebody's own text
+        return escape(words)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if i % 2 else escape(piece)
+        for i, piece in enumerate(pieces)
+    )

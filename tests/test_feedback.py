@@ -13,10 +13,10 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from playwright.sync_api import Browser, Page
 
-from handgrad import inert
 from handgrad.drawing import Edges
 from handgrad.feedback import Marks, page
 from handgrad.settings import FeedbackLevel
+from handgrad.template import sentence
 from handgrad.verdict import ErrorPicture, Finding, Note, Report, Verdict
 from handgrad.words import LANGUAGES, name_of
 
@@ -394,5 +394,5 @@ def test_nothing_runs_off_the_side_of_a_narrow_screen(
 
 
 def test_a_sentence_shows_its_names_as_code() -> None:
-    assert inert.sentence("see `h`, not `<b>`") == "see <code>h</code>, not <code>&lt;b&gt;</code>"
-    assert inert.sentence("an odd ` stays") == "an odd ` stays"
+    assert sentence("see `h`, not `<b>`") == "see <code>h</code>, not <code>&lt;b&gt;</code>"
+    assert sentence("an odd ` stays") == "an odd ` stays"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from handgrad.plaintext import csv_field, line, odd_name, plain
+from handgrad.plaintext import csv_field, last_states, line, odd_name, plain
 
 ESCAPES = {
     "colour": ("\x1b[1;31mred\x1b[0m", "red"),
@@ -90,3 +90,17 @@ def test_a_name_that_could_leave_its_folder_or_mean_another_is_odd(name: str) ->
 )
 def test_an_ordinary_name_is_not(name: str) -> None:
     assert odd_name(name) == ""
+
+
+@pytest.mark.parametrize(
+    ("written", "left"),
+    [
+        (" 0%\r 50%\r100%\nok\n", "100%\nok\n"),
+        ("\r100%\r", "100%"),
+        ("one\r\ntwo\r\n", "one\ntwo\n"),
+        ("no bar", "no bar"),
+    ],
+    ids=["bar", "unfinished bar", "line ends of another system", "plain"],
+)
+def test_a_progress_bar_is_shown_as_it_ended(written: str, left: str) -> None:
+    assert last_states(written) == left
