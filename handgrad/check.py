@@ -9,7 +9,7 @@ from rich.console import Console
 
 from handgrad.assignment import Assignment
 from handgrad.errors import UserError
-from handgrad.feedback import page
+from handgrad.feedback import edges_of, page
 from handgrad.lecture import convert, recognise, written
 from handgrad.mark import Marked, Marker
 from handgrad.matching import slots_of
@@ -148,18 +148,10 @@ def as_html(checked: Checked) -> str:
     return page(
         checked.report,
         checked.marked.notebooks,
-        edges(assignment),
+        edges_of(assignment.exercises),
         language=assignment.settings.language,
         level=assignment.settings.feedback,
     )
-
-
-def edges(assignment: Assignment) -> dict[str, dict[str, tuple[str, ...]]]:
-    """By notebook, each step of its forward pass with the names it reads."""
-    return {
-        stem: {step.name: step.inputs for step in exercise.graph.steps}
-        for stem, exercise in assignment.exercises.items()
-    }
 
 
 def print_table(checked: Checked) -> None:

@@ -71,12 +71,15 @@ def _place(where: str, language: str) -> str:
     return re.sub("|".join(map(re.escape, names)), lambda match: names[match[0]], where)
 
 
+def codes() -> frozenset[str]:
+    """Every code that `say` has words for."""
+    kinds = ("diagnosis", "remark", "problem")
+    return frozenset(key.split(".")[1] for key in _table("en") if key.split(".")[0] in kinds)
+
+
 def known(code: str) -> bool:
     """Whether `say` has words for a code."""
-    table = _table("en")
-    return any(
-        key in table for key in (f"diagnosis.{code}.ask", f"remark.{code}", f"problem.{code}")
-    )
+    return code in codes()
 
 
 def fact(note: Note, language: str) -> str:

@@ -31,6 +31,11 @@ def emitted() -> Iterator[tuple[str, frozenset[str] | None]]:
                 code = choices.pop()
                 if isinstance(code, ast.IfExp):
                     choices += [code.body, code.orelse]
+                elif isinstance(code, ast.JoinedStr):  # a family of codes: f"lecture_{how}"
+                    begin = code.values[0]
+                    assert isinstance(begin, ast.Constant), ast.unparse(node)
+                    family = [c for c in words.codes() if c.startswith(begin.value)]
+                    assert family, f"no words for any code that begins with {begin.value}"
                 elif isinstance(code, ast.Constant):
                     yield code.value, parts
 
