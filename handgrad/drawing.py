@@ -72,7 +72,7 @@ def layers(edges: Edges) -> dict[str, int]:
 def draw(
     edges: Edges, verdicts: Mapping[str, Verdict], *, alt: str, first: str = "", flag: str = ""
 ) -> Markup:
-    """The graph as `<svg>`; `verdicts` is by name of the value ("logits"), others are plain.
+    """The graph as `<svg>`; `verdicts` is by forward name; nodes without one are plain.
 
     `first` is the node to start at, and `flag` the words that say so.
     """

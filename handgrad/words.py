@@ -83,7 +83,7 @@ def known(code: str) -> bool:
 
 
 def fact(note: Note, language: str) -> str:
-    """What a diagnosis names: "What comes back through `counts_sum` is missing." """
+    """What a diagnosis names: "What comes back through `a` is missing." """
     return text(f"diagnosis.{note.code}.fact", language, **note.parts)
 
 
