@@ -10,8 +10,8 @@ from handgrad.gradedcells import GradedCell
 from handgrad.picture import Drawn, describe, draw_error
 from handgrad.settings import FeedbackLevel
 from handgrad.template import sentence
-from handgrad.verdict import Finding, Note, Verdict
-from handgrad.words import amount, joined, name_of, say, tell, text
+from handgrad.verdict import Finding, Verdict
+from handgrad.words import amount, joined, name_of, tell, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,7 @@ class Rows:
                 tag = text("page.changed_by_hand", self.language)
             points = cell.score
         worth = amount(finding.max_points)
-        told = tell(finding, self.level, self.language)
-        if finding.verdict == Verdict.RIGHT_STEP:  # the legend says it once for all of them
-            told = tuple(s for s in told if s != say(Note("follow_through"), self.language))
+        told = tell(finding, self.level, self.language, brief=True)
         drawn, pattern = None, ""
         if finding.picture and self.level != "verdict" and finding.verdict == Verdict.WRONG:
             drawn = draw_error(finding.name, finding.picture, self.language)

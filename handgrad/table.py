@@ -31,7 +31,7 @@ def table(report: Report, level: FeedbackLevel, language: str) -> Table:
     made.add_column(text("table.gradient", language), text("table.total", language), no_wrap=True)
     made.add_column(text("table.verdict", language), no_wrap=True)
     made.add_column(text("table.points", language), total, justify="right", no_wrap=True)
-    asks = any(tell(finding, level, language) for finding in report.findings)
+    asks = any(tell(finding, level, language, brief=True) for finding in report.findings)
     made.add_column(text("table.say", language) if asks else "", overflow="fold")
     several = len({finding.notebook for finding in report.findings}) > 1
     before = ""
@@ -45,6 +45,6 @@ def table(report: Report, level: FeedbackLevel, language: str) -> Table:
             Text(finding.name),
             Text(f"{sign} {name_of(finding.verdict, language)}", style=style),
             f"{points} / {amount(finding.max_points)}",
-            Text("\n".join(tell(finding, level, language)).replace("`", "")),
+            Text("\n".join(tell(finding, level, language, brief=True)).replace("`", "")),
         )
     return made

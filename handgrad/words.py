@@ -122,11 +122,14 @@ def meaning_of(verdict: Verdict, language: str) -> str:
     return text(f"meaning.{verdict.name.lower()}", language)
 
 
-def tell(finding: Finding, level: FeedbackLevel, language: str) -> tuple[str, ...]:
+def tell(
+    finding: Finding, level: FeedbackLevel, language: str, *, brief: bool = False
+) -> tuple[str, ...]:
     """The sentences that go with a verdict, as many as the instructor's level lets through.
 
     "verdict" says nothing more; "question" asks; "full" names the mistake as well and asks. Several
-    diagnoses are possibilities, and are introduced as such.
+    diagnoses are possibilities, and are introduced as such. `brief` leaves out what the verdict's own
+    name says to whoever sees many of them.
     """
     if level == "verdict":
         return ()
@@ -134,7 +137,8 @@ def tell(finding: Finding, level: FeedbackLevel, language: str) -> tuple[str, ..
     told = tuple(dict.fromkeys(sentence(note, language) for note in finding.diagnoses))
     if len(told) > 1:
         told = (text("page.perhaps", language), *told)
-    return told + tuple(say(note, language) for note in finding.remarks)
+    remarks = [n for n in finding.remarks if not (brief and n.code == "follow_through")]
+    return told + tuple(say(note, language) for note in remarks)
 
 
 def amount(points: float) -> str:
