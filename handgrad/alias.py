@@ -33,8 +33,9 @@ def roots(node: ast.expr) -> frozenset[str]:
             return roots(owner) if attribute in _VIEW_ATTRIBUTES else frozenset()
         case ast.Call(func=ast.Attribute(value=owner, attr=method), args=arguments):
             if method in _VIEWS or (method.endswith("_") and not method.endswith("__")):
-                inside = roots(arguments[0]) if arguments else frozenset()
-                return roots(owner) | inside
+                if is_module(owner):  # torch.transpose(x, 0, 1)
+                    return roots(arguments[0]) if arguments else frozenset()
+                return roots(owner)
         case ast.Call(func=ast.Name(function), args=arguments) if function in _VIEWS:
             return frozenset().union(*map(roots, arguments))
         case ast.IfExp(body=first, orelse=second):
@@ -46,6 +47,13 @@ def roots(node: ast.expr) -> frozenset[str]:
         case ast.Starred(inner):
             return roots(inner)
     return frozenset()
+
+
+def is_module(node: ast.expr) -> bool:
+    """Whether a function is asked of torch or numpy, not of a tensor."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name) and node.id in ("torch", "nn", "init", "F", "np")
 
 
 def items(target: ast.expr, source: ast.expr) -> Iterator[tuple[ast.expr, ast.expr]]:

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from handgrad.alias import CONTAINER_CHANGES, NO_CHANGE, items, roots
+from handgrad.alias import CONTAINER_CHANGES, NO_CHANGE, is_module, items, roots
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +81,19 @@ class _Walk(ast.NodeVisitor):
     # ---- names
 
     def _read(self, name: str) -> None:
-        if name not in self.bound:
-            self.reads.add(name)
-        function = self.functions.get(name)
-        if function is not None:
-            self.reads |= function.reads - self.bound
+        """The name, and where it is a function's whatever that and the functions it calls read."""
+        todo, seen = [name], set()
+        while todo:
+            each = todo.pop()
+            if each in seen:
+                continue
+            seen.add(each)
+            if each not in self.bound:
+                self.reads.add(each)
+            function = self.functions.get(each)
+            if function is None:
+                continue
+            todo += function.reads
             for changed in function.changes:
                 self._change(changed)
             for bound in function.binds:
@@ -143,6 +151,9 @@ class _Walk(ast.NodeVisitor):
         self.visit(node.value)
         for target in node.targets:
             self._assign(target, node.value)
+            if isinstance(target, ast.Name):  # `a = b = c()`
+                others = {t.id for t in node.targets if isinstance(t, ast.Name)} - {target.id}
+                self.pairs |= {(target.id, other) for other in others}
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         if node.value is not None:
@@ -177,9 +188,8 @@ class _Walk(ast.NodeVisitor):
                 in_place = method.endswith("_") and not method.endswith("__")
                 if (in_place and method not in NO_CHANGE) or method in CONTAINER_CHANGES:
                     self._change_object(owner)
-                if (
-                    in_place or method == "at"
-                ) and node.args:  # torch.nn.init.x_(t), np.add.at(t, ...)
+                of_a_module = method == "at" or (in_place and is_module(owner))
+                if of_a_module and node.args:  # np.add.at(t, ...), torch.nn.init.x_(t)
                     self._change_object(node.args[0])
             case ast.Name(name) if name in self.functions:
                 function = self.functions[name]

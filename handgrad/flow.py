@@ -86,9 +86,9 @@ def flow(
         made = {name: Version(name, statement.index) for name in sorted(effect.binds)}
         after = current | made
         for first, second in effect.aliases:
-            if first in after and second in current:
-                _join(same, after[first], after.get(second, current[second]))
-                _join(same, after[first], current[second])
+            for names_then in (current, after):
+                if first in after and second in names_then:
+                    _join(same, after[first], names_then[second])
         if effect.imports or effect.functions:
             fixed |= set(made.values())
         current = after
