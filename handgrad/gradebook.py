@@ -22,8 +22,8 @@ from nbgrader.api import (
     SubmittedNotebook,
     TaskCell,
 )
-from sqlalchemy.engine import Connection, make_url
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError
 
 from handgrad.database import told
 from handgrad.errors import UserError
@@ -56,7 +56,7 @@ class Gradebook:
     """
 
     def __init__(self, db_url: str, assignment: str) -> None:
-        self._url = make_url(db_url)
+        self._url = _parsed(db_url)
         self._name = assignment
         self.path = database_file(db_url)
         self.where = str(self.path or self._url.render_as_string(hide_password=True))
@@ -65,7 +65,14 @@ class Gradebook:
         if self.path is not None and not self.path.is_file():
             raise UserError(self.where, "there is no gradebook", self._generate)
         arguments = {} if self.path is None else {"timeout": _LOCK_SECONDS}
-        self._engine = sql.create_engine(self._url, connect_args=arguments)
+        try:
+            self._engine = sql.create_engine(self._url, connect_args=arguments)
+        except (ImportError, NoSuchModuleError) as error:
+            raise UserError(
+                self.where,
+                f"nothing here can open it ({error})",
+                "Write PostgreSQL's as `postgresql+psycopg2://...` and `pip install 'handgrad[dask]'`",
+            ) from None
         if self.path is not None:
             sql.event.listen(self._engine, "connect", _no_implicit_begin)
             sql.event.listen(self._engine, "begin", _begin_immediately)
@@ -204,8 +211,19 @@ def _cells(connection: Connection, notebooks: list[str]) -> list[sql.Row[tuple[o
 
 def database_file(db_url: str) -> Path | None:
     """The file of a SQLite gradebook, None for a database server's."""
-    url = make_url(db_url)
+    url = _parsed(db_url)
     return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+
+
+def _parsed(db_url: str) -> URL:
+    try:
+        return make_url(db_url)
+    except ArgumentError:
+        raise UserError(
+            db_url,
+            "it is no address of a database",
+            "Set CourseDirectory.db_url to `sqlite:///gradebook.db`, or leave it out",
+        ) from None
 
 
 def _worth(points: float | None) -> str:
