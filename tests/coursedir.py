@@ -87,7 +87,11 @@ def _template() -> Path:
             if folder.name != ASSIGNMENT:
                 shutil.rmtree(folder)
     (root / "graders" / ASSIGNMENT / "seed").write_text("5eed" * 8)
-    shutil.copy(ROOT / "nbgrader_config.py", root)
+    config = (ROOT / "nbgrader_config.py").read_text()
+    config += (
+        '\nc.LateSubmissionPlugin.penalty_method = "zero"\n'  # so that there is one to compare
+    )
+    (root / "nbgrader_config.py").write_text(config)
     done = nbgrader(root, "generate_assignment", ASSIGNMENT, "--force")
     assert done.returncode == 0, done.stderr
     with closing(sqlite3.connect(root / "gradebook.db")) as database, database:

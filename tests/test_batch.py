@@ -42,6 +42,7 @@ from handgrad.verdict import Verdict
 from handgrad.workers import WorkerDied
 
 PEOPLE = sorted(STUDENTS)
+TWO_STUDENTS = ("forgot_a_branch", "in_time")
 
 
 @pytest.fixture
@@ -420,18 +421,21 @@ def test_a_full_disk_loses_nothing_and_the_next_run_goes_on(course: Path, tmp_pa
 
 
 def test_killed_at_any_moment_the_next_run_ends_as_an_undisturbed_one(course: Path) -> None:
-    began = time.monotonic()
     run(course)
+    began = time.monotonic()
+    run(course, force=True)
     lasts = time.monotonic() - began
     dice = random.Random(7)
     killed = 0
-    for _ in range(25):
+    for _ in range(100):
         child = forked(lambda: run(course, force=True))
-        time.sleep(dice.uniform(0.02, lasts * 1.2))
+        time.sleep(dice.uniform(0.01, lasts))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         killed += os.WIFSIGNALED(status)
-    assert killed >= 20
+        if killed == 20:
+            break
+    assert killed == 20
     run(course)
     assert rows(course) == rows(graded_class().root)
     assert autograded(course) == autograded(graded_class().root)
@@ -512,7 +516,7 @@ def test_the_second_ctrl_c_does_not_wait(course: Path) -> None:
 
 def test_a_real_run_that_is_killed_leaves_no_process_and_is_taken_up_again(course: Path) -> None:
     for name in PEOPLE:
-        if name not in ("in_time", "late", "forgot_a_branch"):
+        if name not in TWO_STUDENTS:
             shutil.rmtree(course / "submitted" / name)
     command = [sys.executable, "-m", "handgrad.cli", "grade", ASSIGNMENT, "--course", str(course)]
     first = subprocess.Popen([*command, "--jobs", "2"], stdout=subprocess.DEVNULL)
@@ -530,9 +534,7 @@ def test_a_real_run_that_is_killed_leaves_no_process_and_is_taken_up_again(cours
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert told["graded"] + told["standing"] == 3
+    assert told["graded"] + told["standing"] == 2
     assert told["standing"] >= 1
     whole = rows(graded_class().root)["grade"]
-    assert rows(course)["grade"] == [
-        row for row in whole if row[1] in ("in_time", "late", "forgot_a_branch")
-    ]
+    assert rows(course)["grade"] == [row for row in whole if row[1] in TWO_STUDENTS]
