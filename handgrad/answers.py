@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor
@@ -108,9 +108,10 @@ def _what(value: object) -> str:
     kind = _name(value)
     for sequence in (list, tuple):
         if issubclass(type(value), sequence):  # and its own methods are left alone
-            inner = {_name(item) for item in sequence.__getitem__(value, slice(1000))}
+            items = list(sequence.__iter__(cast(Any, value)))
+            inner = {_name(item) for item in items[:1000]}
             what = f"{inner.pop()}s" if len(inner) == 1 else "things"
-            return f"a {kind} of {sequence.__len__(value)} {what}"
+            return f"a {kind} of {len(items)} {what}"
     numpy = sys.modules.get("numpy")
     if numpy is not None and type(value) is numpy.ndarray:
         return f"a numpy array of shape {tuple(value.shape)}"  # type: ignore[attr-defined]

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from handgrad.answersheet import AnswerSheet
 from handgrad.compare import Comparison, compare, largest, shaped
 from handgrad.diagnose import Diagnosis, Sighting
-from handgrad.evidence import Answer, CellResult, Evidence, RunResult
+from handgrad.evidence import Answer, Evidence
 from handgrad.exercise import Exercise, Files, Scenario
 from handgrad.plan import Cell, Plan, Run
 from handgrad.reference import Point, Reference, Wanted, wanted
@@ -128,10 +129,10 @@ class Judge:
         self, evidence: Evidence, cells: Sequence[Cell], untouched: Iterable[str]
     ) -> dict[str, Judged]:
         """A verdict for every variable. `untouched`: grade ids of answers that are the release's."""
-        hand = _Hand(evidence, cells, frozenset(untouched))
+        hand = AnswerSheet(evidence, cells, frozenset(untouched))
         return {variable: self._judge_one(variable, hand) for variable in self.variables}
 
-    def _judge_one(self, variable: str, hand: "_Hand") -> Judged:
+    def _judge_one(self, variable: str, hand: AnswerSheet) -> Judged:
         chain = [hand.answer(f"{name}/chain", variable) for name in self._deciding]
         if hand.evidence.trouble or any(answer is None for answer in chain):
             trouble = hand.evidence.trouble or "a hidden run did not reach its test cell"
@@ -163,7 +164,7 @@ class Judge:
     def _chain_only(
         self,
         variable: str,
-        hand: "_Hand",
+        hand: AnswerSheet,
         answers: Sequence[Answer],
         compared: Sequence[Comparison | None],
         right: bool,
@@ -171,10 +172,8 @@ class Judge:
         if right:
             return self._right(variable, hand, answers, compared)
         name = variable.removeprefix("d")
-        if name not in self.exercise.gradients:
-            sightings = []
-        else:
-            sightings = self._chain_sightings(name, answers)
+        asked = name in self.exercise.gradients
+        sightings = self._chain_sightings(name, answers) if asked else []
         key = f"{self._deciding[0]}/chain"
         return self._wrong(variable, hand, key, answers, compared, sightings)
 
@@ -199,7 +198,7 @@ class Judge:
     def _right_in_the_chain(
         self,
         name: str,
-        hand: "_Hand",
+        hand: AnswerSheet,
         answers: Sequence[Answer],
         compared: Sequence[Comparison | None],
     ) -> Judged:
@@ -224,7 +223,7 @@ class Judge:
     def _wrong_in_the_chain(
         self,
         name: str,
-        hand: "_Hand",
+        hand: AnswerSheet,
         answers: Sequence[Answer],
         compared: Sequence[Comparison | None],
     ) -> Judged:
@@ -244,7 +243,7 @@ class Judge:
         return self._wrong("d" + name, hand, key, answers, compared, [])
 
     def _wrong_alone(
-        self, name: str, hand: "_Hand", seen: Sequence["_Alone"], notes: tuple[Note, ...]
+        self, name: str, hand: AnswerSheet, seen: Sequence["_Alone"], notes: tuple[Note, ...]
     ) -> Judged:
         unspread = all(
             one.comparison.value_right and one.comparison.shape != "other" for one in seen
@@ -265,7 +264,7 @@ class Judge:
     def _right(
         self,
         variable: str,
-        hand: "_Hand",
+        hand: AnswerSheet,
         answers: Sequence[Answer],
         compared: Sequence[Comparison | None],
     ) -> Judged:
@@ -285,7 +284,7 @@ class Judge:
         error = max(c.error for c in seen)
         return Judged(Verdict.RIGHT, 1.0, error, remarks=tuple(remarks))
 
-    def _also_right(self, scenario: Scenario, variable: str, hand: "_Hand") -> bool:
+    def _also_right(self, scenario: Scenario, variable: str, hand: AnswerSheet) -> bool:
         answer = hand.answer(f"{scenario.name}/chain", variable)
         if answer is None:
             return True  # the run was not made: nothing is remarked
@@ -297,7 +296,7 @@ class Judge:
     def _wrong(
         self,
         variable: str,
-        hand: "_Hand",
+        hand: AnswerSheet,
         key: str,
         answers: Sequence[Answer],
         compared: Sequence[Comparison | None],
@@ -330,7 +329,7 @@ class Judge:
         reason = hand.why_no_number(key, variable, answers)
         return Judged(Verdict.WRONG, 0.0, error, diagnoses=reason)
 
-    def _alone(self, scenario: str, name: str, hand: "_Hand") -> "_Alone | None":
+    def _alone(self, scenario: str, name: str, hand: AnswerSheet) -> "_Alone | None":
         key = f"{scenario}/alone"
         answer = hand.answer(key, "d" + name)
         if answer is None or answer.tensor is None:
@@ -349,7 +348,7 @@ class Judge:
         return best
 
     def _own_points(
-        self, reference: Reference, name: str, key: str, hand: "_Hand"
+        self, reference: Reference, name: str, key: str, hand: AnswerSheet
     ) -> Iterable[Point]:
         own = {}
         for consumer in self.exercise.graph.consumers[name]:
@@ -365,7 +364,7 @@ class Judge:
                 upstream = {**reference.alone.upstream, **{n: own[n] for n in names}}
                 yield Point(reference.alone.values, upstream, reference.alone.constants)
 
-    def _answers_to_each_upstream(self, name: str, hand: "_Hand") -> bool:
+    def _answers_to_each_upstream(self, name: str, hand: AnswerSheet) -> bool:
         """Whether the answer changes with each of its upstream gradients: a local computation."""
         first = self._deciding[0]
         before = hand.answer(f"{first}/alone", "d" + name)
@@ -397,63 +396,6 @@ class _Alone:
     @property
     def right(self) -> bool:
         return self.comparison.right
-
-
-@dataclass(frozen=True, slots=True)
-class _Hand:
-    """One student's evidence, with the look-ups that judging needs."""
-
-    evidence: Evidence
-    cells: Sequence[Cell]
-    untouched: frozenset[str]
-
-    def run(self, key: str) -> RunResult | None:
-        return self.evidence.runs.get(key)
-
-    def answer(self, key: str, variable: str) -> Answer | None:
-        run = self.run(key)
-        return None if run is None else run.answers.get(variable)
-
-    def changed(self, key: str) -> frozenset[str]:
-        run = self.run(key)
-        return frozenset() if run is None else run.changed
-
-    def answer_cell(self, variable: str) -> Cell | None:
-        """The cell that should compute it: the one named after it, else the last one before."""
-        found = None
-        for cell in self.cells:
-            if cell.kind == "answer":
-                if cell.grade_id == variable:
-                    return cell
-                found = cell
-            if cell.grade_id == "test_" + variable.removeprefix("test_"):
-                break
-        return found
-
-    def untouched_answer(self, variable: str) -> bool:
-        cell = self.answer_cell(variable)
-        return cell is not None and cell.grade_id in self.untouched
-
-    def failure(self, key: str, variable: str) -> CellResult | None:
-        """How the variable's own cell failed in that run, None if it did not."""
-        run, cell = self.run(key), self.answer_cell(variable)
-        if run is None or cell is None:
-            return None
-        results = {result.index: result for result in run.cells}
-        result = results.get(cell.index)
-        return None if result is None or result.status == "ok" else result
-
-    def why_no_number(self, key: str, variable: str, answers: Sequence[Answer]) -> tuple[Note, ...]:
-        """Why there is nothing to compare: what was answered instead, or how its cell failed."""
-        answer = self.answer(key, variable) or answers[0]
-        if answer.kind == "unusable":
-            return (Note("unusable", {"why": answer.why}),)
-        failure = self.failure(key, variable)
-        if failure is None:
-            return ()
-        if failure.status == "raised":
-            return (Note("raised", {"ename": failure.ename, "evalue": failure.evalue[:200]}),)
-        return (Note(failure.status.replace(" ", "_"), {"cell": variable}),)
 
 
 def _is_as_random(own: Tensor, drawn: Tensor) -> bool:

@@ -122,9 +122,7 @@ class ByHand:
             self._judged = judge_folder(self.assignment, self._folder)
         return self._judged
 
-    def pytest_report_teststatus(
-        self, report: pytest.TestReport
-    ) -> tuple[str, str, str] | None:
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         if report.when != "call":
             return None
         found = dict(report.user_properties)
@@ -150,7 +148,9 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = config.getoption("--submission", None)
     if folder is not None:
         if not Path(folder).is_dir():
-            raise pytest.UsageError(f"{folder}: there is no such folder. Name a submission's folder.")
+            raise pytest.UsageError(
+                f"{folder}: there is no such folder. Name a submission's folder."
+            )
         bench = ByHand(config, Path(folder))
         use(config, bench)
         config.option.tbstyle = "no"

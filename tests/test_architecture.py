@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "handgrad"
 # Every module is in one area. A new one is a word in this table.
 AREAS: Mapping[str, str] = {
     "values": "__init__ errors limits settings plan evidence verdict plaintext",
-    "mathematics": "steps exercise compare residual reference diagnose judge",
+    "mathematics": "steps exercise compare residual reference diagnose answersheet judge",
     "inside the jail": "answers autograd_off cellcode clock doorseen figures given jail namespace "
     "runner seccomp shell tape watch wire worker",
     "around the jail": "sandbox border execute breakouts doctor",

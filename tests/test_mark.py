@@ -97,3 +97,11 @@ def test_autograd_is_refused_in_the_cell_and_listed_with_its_line(marker, source
     report = marker.mark("ada", solved(sources, dh=code)).report
     assert finding(report, "dh").points == 0
     assert any(line.line == code for line in report.integrity)
+
+
+def test_a_backward_that_raises_is_wrong_with_its_error_and_not_taken_for_blank(marker, sources):
+    code = "def backward(**values):\n    return values['no_such_value']"
+    files = {**solved(sources), "4_training": edited(sources["4_training"], {"backward": code})}
+    found = finding(marker.mark("ada", files).report, "dW2", "4_training")
+    assert found.verdict is Verdict.WRONG
+    assert found.diagnoses[0].parts["ename"] == "KeyError"
