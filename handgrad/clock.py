@@ -36,9 +36,16 @@ class Clock:
 
     def now(self) -> tuple[int, float]:
         """Position and seconds of the cell that runs, (-1, 0.0) between cells."""
-        position, began = _NOW.unpack_from(self._memory, 0)
+        # A write is not one step (`pack_into` clears the place first): believe what stays a moment.
+        for _ in range(10):
+            seen = self._memory[: _NOW.size]
+            if seen == self._memory[: _NOW.size]:
+                break
+        else:
+            return -1, 0.0
+        position, began = _NOW.unpack(seen)
         now = time.monotonic()
-        if position < 0 or not 0 <= began <= now:
+        if position < 0 or not 0 < began <= now:
             return -1, 0.0
         return position, now - began
 

@@ -21,6 +21,7 @@ from handgrad.limits import Limits
 from handgrad.plan import Cell, Plan
 
 _START_SECONDS = 180.0  # importing torch from a cold disk
+_LEAVE_SECONDS = 2.0
 _SLACK_SECONDS = 30.0  # beyond a submission's own limit, for the worker to say so
 
 
@@ -221,12 +222,15 @@ class Executor:
         if self._outward >= 0:
             os.close(self._outward)
         if process is not None:
-            if self._sandboxed:
-                process.kill()
-            else:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            self._wait_for_silence()
+            try:
+                process.wait(_LEAVE_SECONDS)  # an idle worker leaves when the pipe ends
+            except subprocess.TimeoutExpired:
+                if self._sandboxed:
+                    process.kill()
+                else:
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                self._wait_for_silence()
         if self._inward >= 0:
             os.close(self._inward)
         self._inward = self._outward = -1

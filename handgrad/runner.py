@@ -1,8 +1,10 @@
 """Runs one notebook's cells in a process of its own, once for every run of its plan."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType, ModuleType
 
@@ -63,10 +65,13 @@ class Runner:
     doors: Doors
     send: Callable[[bytes], None]
     dead: dict[int, CellStatus] = field(default_factory=dict)
+    jailed: bool = False  # this process is the first of a pid namespace of its own
+    process: int = 0
 
     def run_all(self, done: frozenset[str]) -> None:
         """Do every run that is not in `done`, and send each as soon as it is finished."""
         signal.signal(signal.SIGUSR1, self._time_is_up)
+        self.process = os.getpid()
         for run in self.plan.runs:
             if run.key not in done:
                 self._run(run)
@@ -90,6 +95,18 @@ class Runner:
         self.shell.show(None)
         close_figures()
         self.send(state.frame(results))
+
+    def end_what_it_started(self) -> None:
+        """No process outlives the cell that made it, so none is laid at another cell's door."""
+        if os.getpid() != self.process:
+            os._exit(0)  # one of them has come this far; one speaks for all
+        if not self.jailed:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)  # all of this namespace but its first process, this one
+        with suppress(ChildProcessError):
+            while True:
+                os.waitpid(-1, 0)
 
     def _time_is_up(self, _signal: int, _frame: FrameType | None) -> None:
         position, seconds = self.clock.now()
@@ -151,16 +168,19 @@ class _State:
         try:
             runner.clock.begin(position)
             value = code.execute(self.namespace)
+            runner.end_what_it_started()
             if tape is not None:
                 if value is not None and not shows_nothing(code.cell.source):
                     tape.data("execute_result", *shell.shown(value))
                 show_figures(tape)
             runner.clock.end()
         except CellTimeout as error:
+            runner.end_what_it_started()
             runner.clock.end()
             runner.dead[position] = status = "timed out"
             caught = error
         except BaseException as error:
+            runner.end_what_it_started()
             runner.clock.end()
             status, caught = "raised", error
         name, value_text = describe(caught) if caught is not None else ("", "")

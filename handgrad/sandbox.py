@@ -8,7 +8,6 @@ import site
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +31,7 @@ _SETTLE = "from handgrad.jail import settle; settle(); "
 _SYSTEM = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/local/lib",
            "/usr/share/zoneinfo", "/usr/share/fonts", "/etc/ld.so.cache", "/etc/localtime",
            "/sys/devices/system/cpu", "/nix/store", "/gnu/store")  # fmt: skip
+_SYSTEM_PREFIXES = (Path("/"), Path("/usr"), Path("/usr/local"))
 _ROOT_LIBRARIES = ("/lib", "/lib32", "/lib64")
 
 _OLDEST = (0, 8)  # the first with --disable-userns
@@ -64,14 +64,14 @@ def jailed(inward: int, outward: int) -> Launch:
     """The command that starts a worker in its jail. Raises UserError where there can be no jail."""
     bwrap = find_bwrap()
     root = os.geteuid() == 0
-    sites = _sites()
-    interpreter = Path(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
-    arguments = [str(bwrap), *_privileges(root), *_mounts(interpreter, sites)]
+    python = _Python.of_this_process()
+    arguments = [str(bwrap), *_privileges(root), *_mounts(python)]
     for name, value in ENVIRONMENT.items():
         arguments += ["--setenv", name, value]
-    path = ["/jail", *(f"/site/{number}" for number in range(len(sites)))]
+    path = ["/jail", *(f"/site/{number}" for number in range(len(python.sites)))]
     code = _START.format(path=path, first=_SETTLE, inward=inward, outward=outward)
-    arguments += ["--chdir", "/tmp", str(interpreter), "-I", "-S", "-B", "-c", code]
+    interpreter = str(python.inside(python.interpreter))
+    arguments += ["--chdir", "/tmp", interpreter, "-I", "-S", "-B", "-c", code]
     return Launch(tuple(arguments), {}, _free_uid() if root else None)
 
 
@@ -129,7 +129,7 @@ def _version(bwrap: Path) -> tuple[int, ...]:
         ).stdout
     except OSError:
         return ()
-    found = re.search(r"(\d+)\.(\d+)", said)
+    found = re.match(r"bubblewrap (\d+)\.(\d+)", said)
     return tuple(int(part) for part in found.groups()) if found else ()
 
 
@@ -154,76 +154,85 @@ def _privileges(root: bool) -> list[str]:
     return [*arguments, "--hostname", "grading"]
 
 
-def _mounts(interpreter: Path, sites: Sequence[Path]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class _Python:
+    """The interpreter, the installation it belongs to, and the folders it imports packages from."""
+
+    interpreter: Path
+    prefix: Path
+    sites: tuple[Path, ...]
+
+    @classmethod
+    def of_this_process(cls) -> "_Python":
+        interpreter = Path(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
+        known = {os.path.realpath(path) for path in site.getsitepackages()}
+        if site.ENABLE_USER_SITE and site.USER_SITE:
+            known.add(os.path.realpath(site.USER_SITE))
+        real = [os.path.realpath(entry) for entry in sys.path]
+        sites = dict.fromkeys(Path(p) for p in real if p in known and Path(p).is_dir())
+        return cls(interpreter, Path(os.path.realpath(sys.base_prefix)), tuple(sites))
+
+    def inside(self, path: Path) -> Path:
+        """Where `path` of the installation is in the jail: where it was, unless under /tmp, which
+        belongs to the notebook there.
+        """
+        if self.prefix.is_relative_to("/tmp") and path.is_relative_to(self.prefix):
+            return Path("/python") / path.relative_to(self.prefix)
+        return path
+
+
+def _mounts(python: _Python) -> list[str]:
     arguments: list[str] = []
-    for path in _SYSTEM:
-        if Path(path).exists():
-            arguments += [*_parents(Path(path)), "--ro-bind", path, path]
-    for path in _ROOT_LIBRARIES:
-        if Path(path).is_symlink():
-            arguments += ["--symlink", str(Path(path).readlink()), path]
-        elif Path(path).exists():
-            arguments += ["--ro-bind", path, path]
-    prefix = Path(sys.base_prefix)
-    roots = [prefix] if prefix not in (Path("/usr"), Path("/")) else []
-    if not any(interpreter.is_relative_to(root) for root in roots):
-        roots.append(interpreter)
-    for shown in roots:
-        arguments += [*_parents(shown), "--ro-bind", str(shown), str(shown)]
-    for number, packages in enumerate(sites):
-        arguments += [
-            *_parents(Path(f"/site/{number}")),
-            "--ro-bind",
-            str(packages),
-            f"/site/{number}",
-        ]
-    for hidden in _hidden(prefix, sites):
-        arguments += ["--tmpfs", hidden, "--remount-ro", hidden]
+    for name in _SYSTEM:
+        if Path(name).exists():
+            arguments += _shown(Path(name), Path(name))
+    for name in _ROOT_LIBRARIES:
+        if Path(name).is_symlink():
+            arguments += ["--symlink", str(Path(name).readlink()), name]
+        elif Path(name).exists():
+            arguments += ["--ro-bind", name, name]
+    if python.prefix not in _SYSTEM_PREFIXES:
+        arguments += _shown(python.prefix, python.inside(python.prefix))
+    if python.prefix in _SYSTEM_PREFIXES or not python.interpreter.is_relative_to(python.prefix):
+        arguments += _shown(python.interpreter, python.interpreter)
+    for number, packages in enumerate(python.sites):
+        arguments += _shown(packages, Path(f"/site/{number}"))
+    for hidden in _hidden(python):
+        arguments += ["--tmpfs", str(hidden), "--remount-ro", str(hidden)]
     here = Path(__file__).resolve().parent
-    arguments += ["--perms", "0755", "--dir", "/jail", "--perms", "0755", "--dir", "/jail/handgrad"]
     for module in JAILED:
-        arguments += ["--ro-bind", str(here / f"{module}.py"), f"/jail/handgrad/{module}.py"]
+        arguments += _shown(here / f"{module}.py", Path(f"/jail/handgrad/{module}.py"))
     arguments += ["--proc", "/proc", "--dev", "/dev", "--perms", "0755", "--tmpfs", "/tmp"]
     # No terminals either; the rest of /dev is null, zero, full, random, tty and shm.
     arguments += ["--tmpfs", "/dev/pts", "--remount-ro", "/dev/pts"]
     return [*arguments, "--remount-ro", "/dev", "--remount-ro", "/"]
 
 
-def _hidden(prefix: Path, sites: Sequence[Path]) -> list[str]:
-    """Places inside the jail where this package with its graders, or a course's settings, would show."""
-    seen = {f"/site/{number}": path for number, path in enumerate(sites)}
-    seen |= {
-        str(path): Path(path) for path in ("/usr/local/lib", "/usr/lib") if Path(path).is_dir()
-    }
-    found = [f"{place}/handgrad" for place, path in seen.items() if (path / "handgrad").is_dir()]
-    for path in sites:
-        inside = any(path.is_relative_to(p) for p in (prefix, "/usr/lib", "/usr/local/lib"))
-        if inside and (path / "handgrad").is_dir():
-            found.append(str(path / "handgrad"))
-    if (prefix / "etc").is_dir() and prefix not in (Path("/usr"), Path("/")):
-        found.append(str(prefix / "etc"))
+def _hidden(python: _Python) -> list[Path]:
+    """Folders, as named in the jail, that lie within what is shown and must not be seen: this
+    package, which a wheel brings its graders in, settings of a course, and the course itself.
+    """
+    found = [
+        Path(f"/site/{n}/handgrad") for n, p in enumerate(python.sites) if (p / "handgrad").is_dir()
+    ]
+    for root in {python.prefix, *_SYSTEM_PREFIXES}:
+        found += [python.inside(path) for path in root.glob("lib*/python3*/*-packages/handgrad")]
+    if python.prefix not in _SYSTEM_PREFIXES and (python.prefix / "etc").is_dir():
+        found.append(python.inside(python.prefix / "etc"))
+    shown = [*(Path(name) for name in _SYSTEM), python.prefix, *python.sites]
+    for course in (Path.cwd(), Path(__file__).resolve().parent.parent):
+        within = any(course.is_relative_to(root) for root in shown if root not in _SYSTEM_PREFIXES)
+        if within and not any(root.is_relative_to(course) for root in shown):
+            found.append(python.inside(course))
     return sorted(set(found))
 
 
-def _parents(path: Path) -> list[str]:
-    """Make the folders above `path`; bubblewrap 0.8 would make them 0700."""
+def _shown(path: Path, inside: Path) -> list[str]:
+    """Bind one path, to be read only; bubblewrap 0.8 would make the folders above it 0700."""
     arguments: list[str] = []
-    for parent in reversed(path.parents[:-1]):
+    for parent in reversed(inside.parents[:-1]):
         arguments += ["--perms", "0755", "--dir", str(parent)]
-    return arguments
-
-
-def _sites() -> list[Path]:
-    """The folders that this interpreter imports packages from, in order."""
-    known = {os.path.realpath(path) for path in site.getsitepackages()}
-    if site.ENABLE_USER_SITE and site.USER_SITE:
-        known.add(os.path.realpath(site.USER_SITE))
-    found: list[Path] = []
-    for entry in sys.path:
-        real = Path(os.path.realpath(entry))
-        if str(real) in known and real.is_dir() and real not in found:
-            found.append(real)
-    return found
+    return [*arguments, "--ro-bind", str(path), str(inside)]
 
 
 def _free_uid() -> int:

@@ -155,6 +155,7 @@ class Worker:
             doors=self._doors,
             send=lambda data: wire.write(pipe, data),
             dead=watch.dead,
+            jailed=self._sandboxed and os.getpid() == 1,
         ).run_all(frozenset(watch.done))
 
     def _compiled(self, cell: Cell) -> CellCode:
@@ -179,6 +180,7 @@ def main(inward: int, outward: int) -> None:
         wire.write(outward, wire.frame({"kind": "broken", "why": str(error)}))
         return
     worker.serve(inward, outward)
+    os._exit(0)  # torch takes a while to tidy up, and nothing here is worth it
 
 
 def _made(setup: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Worker:

@@ -1,0 +1,91 @@
+"""What the doctor says of a machine that can grade, and of ones that cannot."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from handgrad import breakouts, doctor
+from handgrad.doctor import Check, examine
+
+
+@pytest.fixture(scope="module")
+def checks() -> dict[str, Check]:
+    """All checks of this machine, by what they are about."""
+    path = os.environ["PATH"]
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{path}"
+    try:
+        return {check.what: check for check in examine(Path.cwd())}
+    finally:
+        os.environ["PATH"] = path
+
+
+def test_this_machine_can_grade(checks: dict[str, Check]) -> None:
+    assert [check for check in checks.values() if not check.ok] == []
+
+
+def test_each_attempt_to_break_out_has_its_line_and_its_error(checks: dict[str, Check]) -> None:
+    for what in breakouts.ATTEMPTS:
+        assert checks[f"cannot {what}"].fact, what
+
+
+def test_what_is_well_needs_no_cure(checks: dict[str, Check]) -> None:
+    assert {check.cure for check in checks.values()} == {""}
+
+
+def test_a_wall_that_is_missing_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breakouts, "ATTEMPTS", {"add one and one": "1 + 1"})
+    (check,) = [check for check in examine(Path.cwd()) if check.what == "cannot add one and one"]
+    assert not check.ok
+    assert check.fact == "a notebook can"
+    assert "Do not grade" in check.cure
+
+
+def test_alembic_off_the_path_has_a_cure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    check = doctor._alembic()
+    assert not check.ok
+    assert str(Path(sys.executable).parent) in check.cure
+
+
+@pytest.mark.parametrize(
+    ("module", "oldest", "fact"),
+    [("no_such_module", (1,), "not installed"), ("torch", (99, 0), "99.0 is needed")],
+    ids=["missing", "old"],
+)
+def test_a_package_that_is_missing_or_old_says_how_to_install_it(
+    module: str, oldest: tuple[int, ...], fact: str
+) -> None:
+    check = doctor._package(module, oldest, f"pip install {module}")
+    assert not check.ok
+    assert fact in check.fact
+    assert f"pip install {module}" in check.cure
+
+
+def test_a_full_disk_and_a_foreign_folder_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_DISK_GIB", 1 << 40)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    checks = list(doctor._space(Path.cwd()))
+    assert [check.ok for check in checks] == [False, False, False]
+    assert all(check.cure for check in checks)
+
+
+def test_a_sandbox_that_does_not_start_names_the_switch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bwrap = tmp_path / "bwrap"
+    bwrap.write_text(
+        "#!/bin/sh\n"
+        '[ "$1" = --version ] && echo bubblewrap 0.11.0 && exit\n'
+        "echo bwrap: setting up uid map: Permission denied >&2; exit 1\n"
+    )
+    bwrap.chmod(0o755)
+    switch = tmp_path / "userns"
+    switch.write_text("0\n")
+    monkeypatch.setenv("HANDGRAD_BWRAP", str(bwrap))
+    monkeypatch.setattr(doctor, "_SWITCHES", ((str(switch), "0", "Turn the switch"),))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    *_, check = examine(Path.cwd())
+    assert (check.what, check.ok, check.cure) == ("sandbox starts", False, "Turn the switch")
+    assert "Permission denied" in check.fact

@@ -1,0 +1,382 @@
+"""The real jail: break-outs, as whoever runs these tests, and as an ordinary user where that is root."""
+
+import ast
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from jailed import LIMITS, answer, cell, cells, executor, play, printed, tried, values
+
+import handgrad
+from handgrad import breakouts, sandbox, seccomp
+from handgrad.errors import UserError
+from handgrad.execute import Executor
+
+PACKAGE = Path(handgrad.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def jail() -> Iterator[Executor]:
+    with executor() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("home") / "secret"
+    path.write_text("not for notebooks", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("what", breakouts.ATTEMPTS)
+def test_a_notebook_cannot(jail: Executor, secret: Path, what: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        attempts = breakouts.cells(secret, listener.getsockname()[1])
+        source = attempts[list(breakouts.ATTEMPTS).index(what)].source
+        evidence, _ = tried(jail, source)
+    assert cell(evidence, 10, "chain").status in ("raised", "killed", "timed out")
+    assert evidence.trouble == ""
+    assert values(evidence, "dx") == [1.0, 1.0, 1.0], "the next cell was hurt"
+
+
+ESCAPES = {
+    "a Unix socket of the host": (
+        "import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect({unix!r})\nprint('OUT')"
+    ),
+    "an abstract Unix socket": (
+        "import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect(chr(0) + 'handgrad-test')\nprint('OUT')"
+    ),
+    "a link to a file of the host": (
+        "import os\nos.symlink({secret!r}, 'link')\nprint('OUT', open('link').read())"
+    ),
+    "the root of the parent": "import os\nprint('OUT', os.listdir('/proc/1/root/..' + {secret!r}))",
+    "the working folder of the grader": "print('OUT', open({here!r}).read())",
+    "a signal to everyone": (
+        "import os, signal\ntry: os.kill(-1, signal.SIGKILL)\nexcept OSError: pass\n"
+        "os.kill(0, signal.SIGTERM)"
+    ),
+    "a signal to the process group": "import os, signal\nos.killpg(0, signal.SIGTERM)",
+    "a signal to its parent": "import os, signal\nos.kill(os.getppid(), signal.SIGTERM)",
+    "ten thousand processes": (
+        "import os\nfor _ in range(14):\n    try: os.fork()\n    except OSError: pass"
+    ),
+    "a daemon": (
+        "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n"
+        "        while True: time.sleep(1)\n    os._exit(0)"
+    ),
+    "a thread that never ends": (
+        "import threading\n"
+        "threading.Thread(target=lambda: [1 for _ in iter(int, 1)], daemon=True).start()"
+    ),
+    "an atexit hook that writes": "import atexit, os\natexit.register(lambda: open('/tmp/late', 'w'))",
+    "a pipe without end": "import os\nwhile True: os.write(os.pipe()[1], bytes(65536))",
+    "descriptors without end": "kept = []\nwhile True: kept.append(open('/dev/null'))",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ESCAPES)
+def test_it_stays_inside_and_nothing_stays_behind(
+    jail: Executor, secret: Path, what: str, tmp_path: Path
+) -> None:
+    play(jail, cells())
+    before = _processes()
+    short = tempfile.mkdtemp(dir="/tmp")  # a Unix socket's name must be short
+    with socket.socket(socket.AF_UNIX) as unix, socket.socket(socket.AF_UNIX) as abstract:
+        unix.bind(f"{short}/s")
+        unix.listen()
+        abstract.bind("\0handgrad-test")
+        abstract.listen()
+        source = ESCAPES[what].format(secret=str(secret), unix=f"{short}/s", here=str(__file__))
+        evidence, shown = tried(jail, source)
+    shutil.rmtree(short)
+    assert "OUT" not in shown
+    assert evidence.trouble == ""
+    assert answer(evidence, "dx").kind in ("tensor", "missing")
+    assert _processes() == before
+    assert play(jail, cells()).trouble == ""
+
+
+FORGERIES = {
+    "bytes": "os.write(fd, b'x' * 100)",
+    "a huge length": "os.write(fd, b'\\xff' * 8)",
+    "half a frame": "os.write(fd, b'\\x10\\0\\0\\0\\0\\0\\0\\0{')",
+    "a pickle": (
+        "import pickle\np = pickle.dumps(print)\n"
+        "os.write(fd, len(p).to_bytes(4, 'little') + bytes(4) + p)"
+    ),
+    "an empty run": "os.write(fd, b'\\x02\\0\\0\\0\\0\\0\\0\\0{}')",
+    "many runs": "[os.write(fd, b'\\x02\\0\\0\\0\\0\\0\\0\\0{}') for _ in range(1000)]",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FORGERIES)
+def test_a_forged_frame_hurts_its_own_notebook_only(jail: Executor, what: str) -> None:
+    find = (
+        "import os, stat\n"
+        "fd = next(fd for fd in range(3, 128) if os.path.exists(f'/proc/self/fd/{fd}')"
+        " and stat.S_ISFIFO(os.fstat(fd).st_mode))\n"
+    )
+    evidence = play(jail, cells(find + FORGERIES[what]))
+    # Either the frame was seen through, or the process that sent it was replaced.
+    assert evidence.trouble.startswith("it sent") or cell(evidence, 10).status == "killed"
+    assert play(jail, cells()).trouble == ""
+
+
+def test_well_forged_numbers_are_only_this_students_own(jail: Executor) -> None:
+    forge = (
+        "import gc\nrunner = next(o for o in gc.get_objects() if type(o).__name__ == 'Runner')\n"
+        "old = runner.send\n"
+        "runner.send = lambda data: old(data.replace(b'missing', b'skipped'))\n"
+    )  # fmt: skip
+    evidence = play(jail, cells(forge))
+    assert answer(evidence, "dy").kind == "skipped"  # a lie about an answer of one's own
+    assert answer(play(jail, cells()), "dy").kind == "tensor"
+
+
+def test_lies_about_the_time_end_with_the_wall_clock() -> None:
+    source = (
+        "import gc\nclock = next(o for o in gc.get_objects() if type(o).__name__ == 'Runner').clock\n"
+        "clock.end()\nwhile True: clock.end()"
+    )
+    with executor(replace(LIMITS, wall_seconds=3.0)) as jail:
+        began = time.monotonic()
+        evidence = play(jail, cells(source))
+        assert evidence.trouble == "the time for this notebook ran out"
+        assert time.monotonic() - began < 6
+        assert play(jail, cells()).trouble == ""
+
+
+def test_what_it_writes_is_not_on_this_machine(jail: Executor, secret: Path) -> None:
+    name = f"handgrad-test-{os.getpid()}"
+    for folder in (".", "/tmp", "/dev/shm"):
+        evidence, _ = tried(jail, f"open('{folder}/{name}', 'w').write('x'); dy = torch.ones(1)")
+        assert answer(evidence, "dy").kind == "tensor", "it may write there"
+    for place in (Path.cwd(), Path("/tmp"), Path("/dev/shm"), secret.parent):
+        assert not (place / name).exists()
+    assert secret.read_text(encoding="utf-8") == "not for notebooks"
+
+
+def test_a_submission_starts_in_a_clean_folder_of_its_files(jail: Executor) -> None:
+    play(jail, cells("open('left.txt', 'w'); open('/tmp/left', 'w'); open('check.py', 'w')"))
+    source = "import os\nprint(sorted(os.listdir('.')), os.listdir('/tmp'), os.getcwd())"
+    assert (
+        printed(play(jail, cells(source)))
+        == "['check.py', 'names.txt'] ['backprop'] /tmp/backprop\n"
+    )
+
+
+def test_it_is_nobody_with_one_process(jail: Executor) -> None:
+    source = (
+        "import os\n"
+        "fields = dict(l.split(':', 1) for l in open('/proc/self/status').read().splitlines())\n"
+        f"print(os.getpid(), os.getuid() in (0, int({os.getuid() or -1})), fields['Seccomp'].strip(),"
+        " fields['NoNewPrivs'].strip(), fields['CapBnd'].strip(), fields['Threads'].strip(),"
+        " os.getgroups())"
+    )
+    shown = printed(play(jail, cells(source)))
+    expected = os.getuid() != 0  # an ordinary user stays themselves; root becomes nobody
+    assert shown.startswith(f"1 {expected} 2 1 0000000000000000 1 ")
+
+
+def test_the_jail_holds_no_module_that_knows_answers() -> None:
+    known = {"torch", "IPython", "traitlets", "safetensors", "matplotlib", "numpy"}
+    allowed = known | set(sys.stdlib_module_names)
+    for module in sandbox.JAILED:
+        for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [name.name for name in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+                if node.module == "handgrad":
+                    names = [f"handgrad.{name.name}" for name in node.names]
+            for name in names:
+                if name.startswith("handgrad"):
+                    assert name.removeprefix("handgrad.") in sandbox.JAILED, f"{module}: {name}"
+                else:
+                    assert name.split(".")[0] in allowed, f"{module}: {name}"
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_filter_denies_and_allows_what_it_says(machine: str) -> None:
+    code = seccomp.program(machine)
+    arch = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}[machine]
+    arm = machine == "aarch64"
+    assert len(code) // 8 < 4096
+
+    def verdict(number: int, first: int = 0, arch: int = arch) -> int:
+        return _interpret(code, number, arch, first) & 0xFFFF0000
+
+    allow, errno, kill = 0x7FFF0000, 0x00050000, 0x80000000
+    clone, socketpair, write = (220, 199, 64) if arm else (56, 53, 1)
+    assert verdict(write) == allow
+    assert verdict(clone, 0x01200011) == allow  # fork
+    assert verdict(clone, 0x003D0F00) == allow  # a thread
+    for flag in (0x20000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000):
+        assert verdict(clone, flag | 17) == errno
+    assert verdict(socketpair, 1) == allow
+    assert verdict(socketpair, 2) == errno
+    assert verdict(221 if arm else 59) == errno  # execve
+    assert verdict(435) == errno  # clone3
+    assert verdict(write, arch=0x40000003) == kill  # 32-bit
+    if not arm:
+        assert verdict(0x40000000 | write) == errno  # x32
+
+
+def test_every_filtered_call_is_known_by_its_number_here() -> None:
+    header = Path("/usr/include/asm-generic/unistd.h")
+    if not header.exists():  # a machine without kernel headers has nothing to compare with
+        return
+    found = {
+        words[1].removeprefix("__NR_"): int(words[2])
+        for words in (line.split() for line in header.read_text().splitlines())
+        if len(words) >= 3 and words[1].startswith("__NR_") and words[2].isdigit()
+    }
+    for name, (_, arm) in seccomp._DENIED.items():
+        if arm is not None and name in found:
+            assert found[name] == arm, name
+
+
+def test_another_machine_has_no_sandbox_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with pytest.raises(UserError, match="riscv64"):
+        sandbox.find_bwrap()
+
+
+def test_another_system_has_no_sandbox_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    with pytest.raises(UserError, match="container") as error:
+        sandbox.find_bwrap()
+    assert "Darwin" in error.value.fact
+
+
+def test_a_bwrap_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANDGRAD_BWRAP", "/bin/true")
+    with pytest.raises(UserError, match="HANDGRAD_BWRAP: /bin/true is not bubblewrap"):
+        sandbox.find_bwrap()
+
+
+def test_an_environment_in_a_path_with_spaces_works(tmp_path: Path) -> None:
+    place = tmp_path / "my course"
+    shutil.copytree(PACKAGE, place / "handgrad", ignore=shutil.ignore_patterns("__pycache__"))
+    assert _run_here(place, "print(jailed.play(jail, jailed.cells()).trouble == '')") == "True\n"
+
+
+if os.geteuid() == 0:
+
+    def test_all_of_this_holds_for_an_ordinary_user_too() -> None:
+        """The tests of this file once more, as nobody, with an interpreter that nobody can reach."""
+        with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+            place = Path(folder)
+            place.chmod(0o755)
+            python = _reachable_python(place)
+            for name in ("handgrad", "tests"):
+                source = PACKAGE if name == "handgrad" else Path(__file__).parent
+                shutil.copytree(source, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+            home = place / "home"
+            home.mkdir()
+            os.chown(home, 65534, 65534)
+            done = subprocess.run(
+                ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", python, "-B", "-m",
+                 "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:handgrad", "--basetemp",
+                 str(home / "pytest"), "--rootdir", str(place), str(place / "tests/test_sandbox.py")],
+                cwd=home,
+                env={"PATH": "/usr/bin:/bin", "HOME": str(home), "PYTHONPATH": f"{place}:{place}/tests"},
+                capture_output=True,
+                text=True,
+                timeout=500,
+                check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+
+
+def _reachable_python(place: Path) -> str:
+    """This interpreter and its packages, linked into a folder that any user may enter."""
+    for source, target in ((sys.base_prefix, "python"), (_packages(), "site")):
+        if _is_open(Path(source)):
+            (place / target).symlink_to(source)
+        else:
+            shutil.copytree(source, place / target, symlinks=True, copy_function=_link)
+    python = place / "python/bin" / f"python3.{sys.version_info.minor}"
+    subprocess.run([python, "-m", "venv", "--without-pip", place / "venv"], check=True)
+    packages = next((place / "venv/lib").glob("python3*")) / "site-packages"
+    shutil.rmtree(packages)
+    packages.symlink_to(place / "site")
+    return str(place / "venv/bin/python")
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk
+        shutil.copy2(source, target)
+
+
+def _packages() -> str:
+    import torch
+
+    return str(Path(torch.__file__).parent.parent)
+
+
+def _is_open(path: Path) -> bool:
+    return all(p.stat().st_mode & 0o005 == 0o005 for p in (path, *path.parents))
+
+
+def _run_here(place: Path, code: str) -> str:
+    program = f"import jailed\nwith jailed.executor() as jail:\n    {code}\n"
+    path = f"{place}:{Path(__file__).parent}"
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def _processes() -> set[int]:
+    """Processes below this one; those that have just been killed are given a moment."""
+    for _ in range(50):
+        below = psutil.Process().children(recursive=True)
+        if all(p.status() != psutil.STATUS_ZOMBIE for p in below if p.is_running()):
+            break
+        time.sleep(0.1)
+    return {p.pid for p in below if p.is_running()}
+
+
+def _interpret(code: bytes, number: int, arch: int, first: int) -> int:
+    """Run a filter by hand: the few instructions that ours is made of."""
+    data = {0: number, 4: arch, 16: first}
+    accumulator = at = 0
+    while True:
+        operation, yes, no, value = (
+            int.from_bytes(code[8 * at : 8 * at + 2], "little"),
+            code[8 * at + 2],
+            code[8 * at + 3],
+            int.from_bytes(code[8 * at + 4 : 8 * at + 8], "little"),
+        )
+        at += 1
+        match operation:
+            case 0x20:
+                accumulator = data[value]
+            case 0x06:
+                return value
+            case 0x15:
+                at += yes if accumulator == value else no
+            case 0x35:
+                at += yes if accumulator >= value else no
+            case 0x45:
+                at += yes if accumulator & value else no
+            case _:
+                raise AssertionError(hex(operation))
