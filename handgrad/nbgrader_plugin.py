@@ -6,6 +6,8 @@
 
 import json
 import logging
+import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -96,11 +98,13 @@ def make_safe(converter: base.BaseConverter) -> None:
     """Keep one run of nbgrader from what it would do with a stranger's files, and say.
 
     nbgrader copies all that a submission brings, following links and reading pipes and devices; it
-    reads `timestamp.txt` the same way; it prints a traceback for everything. There is no setting for
-    any of that.
+    reads `timestamp.txt` the same way; it takes names for patterns; it prints a traceback for
+    everything. There is no setting for any of that.
     """
     base.find_all_files = _files_to_copy
     _submitted.add(_root(converter.coursedir))
+    for folder, found in converter.assignments.items():
+        converter.assignments[folder] = [each for each in found if _is_its_own(each, folder)]
     converter.coursedir.get_existing_timestamp = _existing_timestamp
     if not any(isinstance(each, OneLine) for each in converter.log.filters):
         level = getattr(converter.parent, "log_level", logging.INFO)
@@ -108,6 +112,16 @@ def make_safe(converter: base.BaseConverter) -> None:
     # nbgrader makes rows in an order that SQLAlchemy 2.1 remarks on, and means it.
     warnings.filterwarnings("ignore", "Object of type .* not in session", sqlalchemy.exc.SAWarning)
 
+
+def _is_its_own(notebook: str, folder: str) -> bool:
+    """Whether a notebook that nbgrader found lies in this very folder, under a name that is text.
+
+    A folder named `*` finds everybody's, and a name of stray bytes is none that a database takes.
+    """
+    return os.path.dirname(notebook) == folder and not _STRAY_BYTES.search(notebook)  # noqa: PTH120
+
+
+_STRAY_BYTES = re.compile("[\ud800-\udfff]")
 
 _submitted: set[Path] = set()  # folders of submissions of the courses that this process grades
 
