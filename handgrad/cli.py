@@ -4,10 +4,15 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from handgrad import __version__
 from handgrad.errors import UserError
+
+if TYPE_CHECKING:
+    from handgrad.dask_cluster import Cluster
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     grade = commands.add_parser("grade", help="grade the submissions that are due")
     grade.add_argument("assignment")
     grade.add_argument("--student", action="append", default=[], help="only this one; repeatable")
-    grade.add_argument("--jobs", type=_at_least_one, default=0, help="processes (default: cores)")
+    where = grade.add_mutually_exclusive_group()
+    where.add_argument("--jobs", type=_at_least_one, default=0, help="processes (default: cores)")
+    where.add_argument("--dask", metavar="ADDRESS", help="mark on this dask.distributed cluster")
     grade.add_argument("--force", action="store_true", help="also what is graded and unchanged")
     grade.add_argument("--json", action="store_true", help="print one JSON object")
     _add_course(grade)
@@ -126,24 +133,42 @@ def _write(path: Path, content: str) -> None:
 def _grade(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from handgrad.batch import grade
+    from handgrad.batch import grade, local_pool
     from handgrad.progress import Bar, as_json, tell
 
-    console = Console(stderr=True)
-    with Bar(console) as bar:
+    course, console = _course(options), Console(stderr=True)
+    with ExitStack() as stack:
+        pool, jobs = local_pool, options.jobs
+        if options.dask:
+            cluster = stack.enter_context(_cluster(options.dask, course, options.assignment))
+            pool, jobs = (lambda *_: cluster), cluster.processes
         summary = grade(
-            _course(options),
+            course,
             options.assignment,
             students=options.student,
-            jobs=options.jobs,
+            jobs=jobs,
             force=options.force,
-            watcher=bar,
+            watcher=stack.enter_context(Bar(console)),
+            pool=pool,
         )
     if options.json:
         print(json.dumps(as_json(summary), ensure_ascii=False, indent=2))
     else:
         tell(Console(), summary, options.assignment)
     return 1 if summary.failed else 0
+
+
+def _cluster(address: str, course: Path, assignment: str) -> "Cluster":
+    from importlib.util import find_spec
+
+    if find_spec("distributed") is None:
+        raise UserError(
+            "--dask", "dask.distributed is not installed", "Run `pip install 'handgrad[dask]'`"
+        )
+    from handgrad.dask_cluster import Cluster
+    from handgrad.marking import Source
+
+    return Cluster(address, Source(course.resolve(), assignment))
 
 
 def _report(options: argparse.Namespace) -> int:
