@@ -11,18 +11,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from handgrad import backups
-from handgrad.course import Course
 from handgrad.errors import UserError
-from handgrad.gradebook import Gradebook
 from handgrad.intake import Taken, take
-from handgrad.ledger import Ledger, nothing_there
 from handgrad.lock import only_one
 from handgrad.marking import Described, Outcome, Source, describe, given_up, mark, warm
-from handgrad.rows import parsed_time
 from handgrad.verdict import Report, Verdict
 from handgrad.workers import WorkerDied, Workers
+
+if TYPE_CHECKING:
+    from handgrad.course import Course
+    from handgrad.ledger import Ledger
 
 _SLACK_SECONDS = 120.0  # beyond a submission's own wall clock: graders, and a new sandbox
 
@@ -119,7 +119,13 @@ def grade(
         stack.enter_context(only_one(source.root))
         executor = pool(source, jobs or cores())
         stack.callback(executor.shutdown, cancel_futures=True)
-        about = executor.submit(describe, source)  # meanwhile, nbgrader is imported
+        about = executor.submit(describe, source)
+        # Importing nbgrader takes seconds; so does what the workers are doing now.
+        from handgrad import backups
+        from handgrad.course import Course
+        from handgrad.gradebook import Gradebook
+        from handgrad.ledger import Ledger
+
         course = Course(source.root)
         described = about.result()
         if isinstance(executor, Workers):
@@ -151,7 +157,7 @@ class _Run:
     """One call of `grade`: the part that knows students."""
 
     def __init__(
-        self, course: Course, described: Described, ledger: Ledger, watcher: Watcher
+        self, course: "Course", described: Described, ledger: "Ledger", watcher: Watcher
     ) -> None:
         self.summary = Summary()
         self._course = course
@@ -254,6 +260,9 @@ class _Run:
 
     def _taken(self, student: str) -> Taken | None:
         """What the student handed in; None, and told, where there is nothing to mark."""
+        from handgrad.ledger import nothing_there
+        from handgrad.rows import parsed_time
+
         described = self._described
         try:
             taken = take(

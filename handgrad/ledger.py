@@ -51,9 +51,9 @@ class Ledger:
             return None  # the gradebook was changed, or an older one put in its place
         folder = self._course.autograded(student, self._described.name)
         present = set(self._described.release) - taken.absent
-        if not all((folder / f"{stem}.ipynb").is_file() for stem in present):
-            return None
-        return record.report
+        # By size, as a power cut may leave an empty file behind.
+        whole = all(_size(folder, stem) == record.sizes.get(stem) for stem in present)
+        return record.report if whole else None
 
     def keep(self, student: str, taken: Taken, outcome: Outcome) -> None:
         """Write rows, notebooks and record of one submission, in this order.
@@ -71,7 +71,8 @@ class Ledger:
             )
             _exchanged(prepared, folder)
             due = "" if outcome.crashed else due_of(self._described, taken)
-            self.records.write(Record(outcome.report, due))
+            sizes = {stem: len(text.encode()) for stem, text in outcome.notebooks.items()}
+            self.records.write(Record(outcome.report, due, sizes))
         except OSError as error:
             raise _in_words(error, folder) from None
 
@@ -93,13 +94,17 @@ class Ledger:
         for name, data in files.items():
             path = new / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as file:
-                file.write(data)
-                if path.suffix == ".ipynb":  # the record must not outlive a notebook in a power cut
-                    file.flush()
-                    os.fsync(file.fileno())
+            path.write_bytes(data)
             path.chmod(self._course.permissions)
         return new
+
+
+def _size(folder: Path, stem: str) -> int:
+    """The size of a notebook file, -1 where there is none."""
+    try:
+        return (folder / f"{stem}.ipynb").stat().st_size
+    except OSError:
+        return -1
 
 
 def due_of(described: Described, taken: Taken) -> str:
@@ -148,7 +153,7 @@ def sheets_of(described: Described, taken: Taken, outcome: Outcome) -> dict[str,
     sheets = {}
     for stem in described.release:
         ids = [grade_id for (of, grade_id) in described.points if of == stem]
-        answers = _answers(described, stem)
+        answers = described.answers[stem]
         untouched = outcome.untouched.get(stem, frozenset())
         if outcome.crashed or stem in waiting:
             scores: dict[str, float | None] = dict.fromkeys(ids)
@@ -161,14 +166,6 @@ def sheets_of(described: Described, taken: Taken, outcome: Outcome) -> dict[str,
             comments = {each: _NO_RESPONSE if each in untouched else None for each in answers}
         sheets[stem] = Sheet(scores, comments, absent=stem in taken.absent)
     return sheets
-
-
-def _answers(described: Described, stem: str) -> list[str]:
-    return [
-        cell.metadata.nbgrader.grade_id
-        for cell in described.release[stem].cells
-        if cell.metadata.get("nbgrader", {}).get("solution")
-    ]
 
 
 _REASONS: Mapping[int, tuple[str, str]] = {

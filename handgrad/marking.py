@@ -1,7 +1,7 @@
 """The pure function of the whole project: one submission's bytes in, report and notebooks out."""
 
 import atexit
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +31,9 @@ class Described:
     """What the one who hands out and keeps the marks must know of an assignment.
 
     That process need not import torch, nor the graders. `digest` changes with everything that has a
-    say in the marks; `files` are the names of what students get beside the notebooks.
+    say in the marks; `files` are the names of what students get beside the notebooks. `points` are
+    those of every grade cell, those that people mark too, by notebook and grade id; `answers` the
+    grade ids of what students write, by notebook.
     """
 
     name: str
@@ -39,16 +41,8 @@ class Described:
     release: "Mapping[str, NotebookNode]"
     files: tuple[str, ...]
     settings: Settings
-
-    @property
-    def points(self) -> dict[tuple[str, str], float]:
-        """What every grade cell is worth, those that people mark too, by notebook and grade id."""
-        return {
-            (stem, cell.metadata.nbgrader.grade_id): float(cell.metadata.nbgrader.points)
-            for stem, notebook in self.release.items()
-            for cell in notebook.cells
-            if cell.metadata.get("nbgrader", {}).get("grade")
-        }
+    points: Mapping[tuple[str, str], float]
+    answers: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +99,22 @@ def describe(source: Source) -> Described:
         assignment.release,
         tuple(assignment.files),
         assignment.settings,
+        {
+            (stem, about.grade_id): float(about.points)
+            for stem, notebook in assignment.release.items()
+            for about in _nbgrader(notebook)
+            if about.grade
+        },
+        {
+            stem: tuple(about.grade_id for about in _nbgrader(notebook) if about.solution)
+            for stem, notebook in assignment.release.items()
+        },
     )
+
+
+def _nbgrader(notebook: "NotebookNode") -> "Iterator[NotebookNode]":
+    """nbgrader's metadata of the cells that have some."""
+    return (cell.metadata.nbgrader for cell in notebook.cells if "nbgrader" in cell.metadata)
 
 
 def mark(source: Source, student: str, taken: Taken) -> Outcome:

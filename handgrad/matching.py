@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from handgrad.notebookfile import CellType, Flags, RawCell
-from handgrad.plan import CellKind
 from handgrad.verdict import Note
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
+
+    from handgrad.plan import CellKind  # which imports torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Slot:
     grade_id: str
     cell_id: str
     flags: Flags
-    kind: CellKind
+    kind: "CellKind"
     theirs: bool
 
 

@@ -1,9 +1,8 @@
 """What is remembered of every mark: the report as JSON, and what it was made from."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,14 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A report, and `due`: the digest of all it was made from, "" where it must be made again."""
+    """A report, and `due`: the digest of all it was made from, "" where it must be made again.
+
+    `sizes` are those of the notebooks that were written with it, in bytes by stem.
+    """
 
     report: Report
     due: str
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 class Records:
@@ -36,8 +39,9 @@ class Records:
             table = json.loads(text)
             if table["version"] != _VERSION:
                 return None
-            return Record(report_from_json(table["report"]), str(table["due"]))
-        except (ValueError, KeyError, TypeError, RecursionError):
+            sizes = {str(stem): int(size) for stem, size in table["sizes"].items()}
+            return Record(report_from_json(table["report"]), str(table["due"]), sizes)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None  # cut off by a full disk, or written by another version: it is made again
 
     def write(self, record: Record) -> None:
@@ -48,12 +52,11 @@ class Records:
         table = {
             "version": _VERSION,
             "due": record.due,
+            "sizes": dict(record.sizes),
             "report": report_to_json(record.report),
         }
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(table, file, ensure_ascii=False, allow_nan=True)
-            file.flush()
-            os.fsync(file.fileno())
+        # Not flushed to the disk: what a power cut leaves of it is not read as a record.
+        part.write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
         part.replace(path)
 
     def all(self) -> Iterator[Record]:
@@ -69,9 +72,44 @@ class Records:
 
 
 def report_to_json(report: Report) -> dict[str, object]:
-    """`report` as lists and dictionaries of plain values."""
-    table: dict[str, object] = asdict(report)
-    return table
+    """`report` as lists and dictionaries of plain values; pictures to four digits."""
+    return {
+        "student": report.student,
+        "assignment": report.assignment,
+        "findings": [_finding_to_json(finding) for finding in report.findings],
+        "problems": {stem: _notes_to_json(notes) for stem, notes in report.problems.items()},
+        "integrity": [
+            {"notebook": each.notebook, "cell": each.cell, "what": each.what, "line": each.line}
+            for each in report.integrity
+        ],
+        "digest": report.digest,
+    }
+
+
+def _finding_to_json(finding: Finding) -> dict[str, object]:
+    picture = finding.picture
+    return {
+        "notebook": finding.notebook,
+        "name": finding.name,
+        "grade_id": finding.grade_id,
+        "verdict": str(finding.verdict),
+        "points": finding.points,
+        "max_points": finding.max_points,
+        "error": finding.error,
+        "remarks": _notes_to_json(finding.remarks),
+        "diagnoses": _notes_to_json(finding.diagnoses),
+        "picture": picture
+        and {
+            "values": [[float(f"{value:.4g}") for value in row] for row in picture.values],
+            "rows": picture.rows,
+            "columns": picture.columns,
+            "step": list(picture.step),
+        },
+    }
+
+
+def _notes_to_json(notes: tuple[Note, ...]) -> list[dict[str, object]]:
+    return [{"code": note.code, "parts": dict(note.parts)} for note in notes]
 
 
 # JSON has no types of its own: what is read here is `Any` until a dataclass has it.

@@ -89,7 +89,16 @@ class Rows:
         else:
             stamp = row.timestamp
         extension = None if row is None else row.extension
-        return Entry(student, self._late(stamp, extension), self._enter_notebooks(submission))
+        notebooks = self._enter_notebooks(submission)
+        grades = self._enter_cells(
+            Grade.__table__,
+            notebooks,
+            self._structure.grades,
+            ("manual_score", "extra_credit"),
+            {"needs_manual_grade": True},
+        )
+        comments = self._enter_cells(Comment.__table__, notebooks, self._structure.comments, (), {})
+        return Entry(student, self._late(stamp, extension), notebooks, grades, comments)
 
     def _late(self, stamp: datetime.datetime | None, extension: datetime.timedelta | None) -> float:
         due = self._structure.duedate
@@ -113,104 +122,103 @@ class Rows:
             for notebook in self._structure.notebooks.values()
             if notebook not in found
         ]
-        if new:
-            self._connection.execute(sql.insert(table), new)
-            found.update({row["notebook_id"]: row["id"] for row in new})
-        ids = {stem: found[notebook] for stem, notebook in self._structure.notebooks.items()}
-        self._enter_cells(
-            Grade.__table__, ids, self._structure.grades, {"needs_manual_grade": True}
-        )
-        self._enter_cells(Comment.__table__, ids, self._structure.comments, {})
-        return ids
+        self._many(sql.insert(table), new)
+        found.update({row["notebook_id"]: row["id"] for row in new})
+        return {stem: found[notebook] for stem, notebook in self._structure.notebooks.items()}
 
     def _enter_cells(
         self,
         table: sql.Table,
         notebooks: Mapping[str, str],
         cells: Mapping[tuple[str, str], str],
+        columns: Sequence[str],
         blank: Mapping[str, object],
-    ) -> None:
-        """Enter the rows that are not there: of a new submission, or of a cell released later."""
-        query = sql.select(table.c.notebook_id, table.c.cell_id).where(
-            table.c.notebook_id.in_(list(notebooks.values()))
-        )
-        there = {(row.notebook_id, row.cell_id) for row in self._connection.execute(query)}
-        wanted = ((notebooks[stem], cell) for (stem, _), cell in cells.items())
-        new = [
-            {"id": new_uuid(), "notebook_id": notebook, "cell_id": cell, **blank}
-            for notebook, cell in wanted
-            if (notebook, cell) not in there
-        ]
-        if new:
-            self._connection.execute(sql.insert(table), new)
+    ) -> dict[tuple[str, str], "Standing"]:
+        """The rows of the cells, by notebook and grade id.
+
+        Those that are not there are entered: of a new submission, or of a cell released later.
+        """
+        query = sql.select(
+            table.c.id, table.c.notebook_id, table.c.cell_id, *(table.c[name] for name in columns)
+        ).where(table.c.notebook_id.in_(list(notebooks.values())))
+        there = {
+            (row[1], row[2]): Standing(row[0], *row[3:]) for row in self._connection.execute(query)
+        }
+        found, new = {}, []
+        for key, cell in cells.items():
+            notebook = notebooks[key[0]]
+            row = there.get((notebook, cell))
+            if row is None:
+                row = Standing(new_uuid())
+                new.append({"id": row.id, "notebook_id": notebook, "cell_id": cell, **blank})
+            found[key] = row
+        self._many(sql.insert(table), new)
+        return found
 
     def write(
         self, entry: "Entry", sheets: Mapping[str, Sheet], penalties: Penalties | None
     ) -> None:
         """Write notebooks' sheets, by stem; without `penalties` those stay as they are."""
+        grades: list[dict[str, object]] = []
+        comments: list[dict[str, object]] = []
+        taken_off: list[dict[str, object]] = []
         for stem, sheet in sheets.items():
-            notebook = entry.notebooks[stem]
-            score = self._write_scores(stem, notebook, sheet)
-            if sheet.absent:
-                continue
-            self._write_comments(stem, notebook, sheet)
-            if penalties is not None:
-                late = Late(entry.student, score, entry.seconds_late)
+            total = 0.0
+            for grade_id, score in sheet.scores.items():
+                row = entry.grades[stem, grade_id]
+                # nbgrader's rule: who once scored by hand looks again after a regrade.
+                again = row.manual_score is not None and not sheet.absent
+                grades.append({"row": row.id, "score": score, "manual": again or score is None})
+                counted = row.manual_score if row.manual_score is not None else score
+                total += 0.0 if counted is None else counted + (row.extra_credit or 0.0)
+            for grade_id, comment in sheet.comments.items():
+                comments.append({"row": entry.comments[stem, grade_id].id, "comment": comment})
+            if penalties is not None and not sheet.absent:
+                late = Late(entry.student, total, entry.seconds_late)
                 penalty = penalties.of(late) if late.seconds > 0 else None
-                table = SubmittedNotebook.__table__
-                self._connection.execute(
-                    sql.update(table)
-                    .where(table.c.id == notebook)
-                    .values(late_submission_penalty=penalty)
-                )
+                taken_off.append({"row": entry.notebooks[stem], "penalty": penalty})
+        self._change(Grade.__table__, grades, auto_score="score", needs_manual_grade="manual")
+        self._change(Comment.__table__, comments, auto_comment="comment")
+        self._change(SubmittedNotebook.__table__, taken_off, late_submission_penalty="penalty")
 
-    def _write_scores(self, stem: str, notebook: str, sheet: Sheet) -> float:
-        """Write a notebook's automatic scores; what it scores with a person's own."""
-        table = Grade.__table__
-        query = sql.select(table).where(table.c.notebook_id == notebook)
-        rows = {row.cell_id: row for row in self._connection.execute(query)}
-        changes: list[dict[str, object]] = []
-        total = 0.0
-        for grade_id, score in sheet.scores.items():
-            row = rows[self._structure.grades[stem, grade_id]]
-            # nbgrader's rule: who once scored by hand looks again after a regrade.
-            again = row.manual_score is not None and not sheet.absent
-            changes.append({"row": row.id, "score": score, "manual": again or score is None})
-            counted = row.manual_score if row.manual_score is not None else score
-            if counted is not None:
-                total += counted + (row.extra_credit or 0.0)
-        self._update(
-            sql.update(table)
-            .where(table.c.id == sql.bindparam("row"))
-            .values(auto_score=sql.bindparam("score"), needs_manual_grade=sql.bindparam("manual")),
-            changes,
-        )
-        return total
+    def _change(
+        self, table: sql.Table, changes: Sequence[Mapping[str, object]], **columns: str
+    ) -> None:
+        """Set `columns` of the rows of a table to what `changes` call them."""
+        values: dict[str, object] = {
+            column: sql.bindparam(name) for column, name in columns.items()
+        }
+        statement = sql.update(table).where(table.c.id == sql.bindparam("row")).values(values)
+        self._many(statement, changes)
 
-    def _write_comments(self, stem: str, notebook: str, sheet: Sheet) -> None:
-        table = Comment.__table__
-        self._update(
-            sql.update(table)
-            .where(table.c.notebook_id == notebook, table.c.cell_id == sql.bindparam("cell"))
-            .values(auto_comment=sql.bindparam("comment")),
-            [
-                {"cell": self._structure.comments[stem, grade_id], "comment": comment}
-                for grade_id, comment in sheet.comments.items()
-            ],
-        )
+    def _many(
+        self, statement: sql.Insert | sql.Update, rows: Sequence[Mapping[str, object]]
+    ) -> None:
+        if rows:  # an empty list would mean "once, with nothing filled in"
+            self._connection.execute(statement, rows)
 
-    def _update(self, statement: sql.Update, changes: Sequence[Mapping[str, object]]) -> None:
-        if changes:  # an empty list would mean "once, with nothing filled in"
-            self._connection.execute(statement, changes)
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A row as it is, with what a person entered there."""
+
+    id: str
+    manual_score: float | None = None
+    extra_credit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A submission that is in the gradebook: how late it is, and its notebooks' ids by stem."""
+    """A submission that is in the gradebook: how late it is, and its rows.
+
+    `notebooks` are ids by stem; grades and comments are by stem and grade id.
+    """
 
     student: str
     seconds_late: float
     notebooks: Mapping[str, str]
+    grades: Mapping[tuple[str, str], Standing]
+    comments: Mapping[tuple[str, str], Standing]
 
 
 def parsed_time(timestamp: str, student: str) -> datetime.datetime | None:

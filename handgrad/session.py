@@ -80,7 +80,8 @@ class Session:
             whole = current.saved | current.taken.absent >= set(sheets)
             whole = whole and not current.outcome.crashed
             due = due_of(described, current.taken) if whole else ""
-            self._records.write(Record(current.outcome.report, due))
+            sizes = {each: len(text.encode()) for each, text in current.outcome.notebooks.items()}
+            self._records.write(Record(current.outcome.report, due, sizes))
 
     def _submission(self, student: str, folder: Path) -> _Current:
         described = self._describe()

@@ -52,6 +52,7 @@ class Workers(Executor):
         self._closed = False
         self._broken: BaseException | None = None
         self._processes: dict[int, _Process] = {}
+        self._busy: set[int] = set()
         self._threads = [
             threading.Thread(target=self._serve, args=(at,), name=f"worker {at}", daemon=True)
             for at in range(jobs)
@@ -80,6 +81,10 @@ class Workers(Executor):
                         call.future.cancel()
         for _ in self._threads:
             self._calls.put(None)
+        if cancel_futures:  # who is still getting warm need not
+            for at, process in list(self._processes.items()):
+                if at not in self._busy:
+                    process.end()
         if wait:
             for thread in self._threads:
                 thread.join()
@@ -88,7 +93,7 @@ class Workers(Executor):
         """End the processes at once, whatever they do."""
         self._closed = True
         for process in list(self._processes.values()):
-            process.kill()
+            process.end()
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -97,13 +102,20 @@ class Workers(Executor):
 
     def _serve(self, at: int) -> None:
         try:
+            with contextlib.suppress(_Gone, UserError, RuntimeError):  # told to whoever calls
+                self._process(at)
             while (call := self._calls.get()) is not None:
-                if call.tries or call.future.set_running_or_notify_cancel():
+                if call.future.set_running_or_notify_cancel():
+                    self._busy.add(at)
                     self._call(at, call)
+                    self._busy.discard(at)
         finally:
-            process = self._processes.pop(at, None)
-            if process is not None:
-                process.kill()  # it holds nothing that is not sent; leaving by itself takes seconds
+            self._drop(at)
+
+    def _drop(self, at: int) -> None:
+        process = self._processes.pop(at, None)
+        if process is not None:
+            process.close()  # it holds nothing that is not sent; leaving by itself takes seconds
 
     def _call(self, at: int, call: _Call) -> None:
         while True:
@@ -112,7 +124,7 @@ class Workers(Executor):
                 process = self._process(at)
                 outcome = process.call(call.message, self.seconds)
             except _Gone as error:
-                self._processes.pop(at).kill()
+                self._drop(at)
                 if call.tries < 2 and not self._closed:
                     continue
                 call.future.set_exception(WorkerDied(str(error)))
@@ -131,7 +143,11 @@ class Workers(Executor):
         process = self._processes.get(at)
         if process is None:
             process = self._processes[at] = _Process()
-            outcome = process.call(self._warm_call(), _START_SECONDS)
+            try:
+                outcome = process.call(self._warm_call(), _START_SECONDS)
+            except _Gone:
+                self._drop(at)
+                raise
             if isinstance(outcome, BaseException):
                 self._broken = outcome
                 raise outcome
@@ -192,13 +208,15 @@ class _Process:
         lines = self._said.read(1 << 16).decode("utf-8", "replace").strip().splitlines()
         return lines[-1][:200] if lines else f"exit status {status}"
 
-    def kill(self) -> None:
-        """End it at once."""
+    def end(self) -> None:
+        """Kill it; the thread that talks with it will notice."""
+        self._popen.kill()
+
+    def close(self) -> None:
+        """Kill it and let go of everything, in the thread that talks with it."""
         self._popen.kill()
         self._popen.wait()
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1
+        os.close(self._lifeline)
         self._connection.close()
         self._said.close()
 
