@@ -32,11 +32,11 @@ class Records:
     def read(self, student: str) -> Record | None:
         """The student's record; None where there is none, or where it cannot be read any more."""
         try:
-            text = self._path(student).read_text(encoding="utf-8")
+            data = self._path(student).read_bytes()
         except OSError:
             return None
         try:
-            table = json.loads(text)
+            table = json.loads(data.decode("utf-8"))
             if table["version"] != _VERSION:
                 return None
             sizes = {str(stem): int(size) for stem, size in table["sizes"].items()}

@@ -1,0 +1,247 @@
+"""Of a student's folder only the notebooks of the assignment are read, and nothing in it is followed."""
+
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from coursedir import ASSIGNMENT, ROOT
+from nbformat import NotebookNode
+
+from handgrad.errors import UserError
+from handgrad.intake import Taken, settled, take, timestamp
+from handgrad.limits import Limits
+from handgrad.verdict import Finding, Note, Report, Verdict
+
+ONE, TWO = "1_every_step", "2_cross_entropy"
+
+
+def release() -> dict[str, NotebookNode]:
+    folder = ROOT / "release" / ASSIGNMENT
+    return {stem: nbformat.read(folder / f"{stem}.ipynb", as_version=4) for stem in (ONE, TWO)}
+
+
+RELEASE = release()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with both notebooks and what every student has beside them."""
+    submitted = tmp_path / "alice" / ASSIGNMENT
+    submitted.mkdir(parents=True)
+    for stem, notebook in RELEASE.items():
+        nbformat.write(notebook, submitted / f"{stem}.ipynb")
+    (submitted / "check.py").write_text("")
+    (submitted / "timestamp.txt").write_text("2026-03-01 12:00:00 UTC\n")
+    return submitted
+
+
+def taken(folder: Path, limits: Limits | None = None) -> Taken:
+    return take(folder, RELEASE, ["check.py"], limits or Limits())
+
+
+def test_the_notebooks_are_taken_as_they_are(folder: Path) -> None:
+    found = taken(folder)
+    assert found.files == {stem: (folder / f"{stem}.ipynb").read_bytes() for stem in RELEASE}
+    assert (found.problems, found.ignored) == ({}, ())
+    assert found.timestamp == "2026-03-01 12:00:00 UTC\n"
+
+
+def a_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def a_link(path: Path) -> None:
+    path.symlink_to("/etc/passwd")
+
+
+def a_link_to_nowhere(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+def a_link_to_a_neighbour(path: Path) -> None:
+    path.symlink_to(path.with_name(f"{TWO}.ipynb"))
+
+
+def an_endless_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_socket(path: Path) -> None:
+    here = Path.cwd()
+    os.chdir(path.parent)  # the name of a socket may have 107 bytes
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path.name)
+    finally:
+        os.chdir(here)
+
+
+def a_file_of_200_mib(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(200 * 2**20)
+
+
+@pytest.mark.parametrize(
+    ("put", "why"),
+    [
+        (a_folder, "it is a folder"),
+        (a_link, "it is a link"),
+        (a_link_to_nowhere, "it is a link"),
+        (a_link_to_a_neighbour, "it is a link"),
+        (an_endless_device, "it is a link"),
+        (a_pipe, "it is a pipe"),
+        (a_socket, "it is a socket"),
+        (a_file_of_200_mib, "it is 200 MiB, over the limit of 50 MiB"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_what_is_no_regular_file_is_named_and_not_opened(
+    folder: Path, put: Callable[[Path], None], why: str
+) -> None:
+    (folder / f"{ONE}.ipynb").unlink()
+    put(folder / f"{ONE}.ipynb")
+    started = time.perf_counter()
+    found = taken(folder)
+    assert time.perf_counter() - started < 1
+    assert list(found.files) == [TWO]
+    assert found.problems == {ONE: (Note("unreadable", {"why": why}),)}
+    assert found.absent == frozenset()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices")
+def test_a_device_is_not_opened(folder: Path) -> None:
+    (folder / f"{ONE}.ipynb").unlink()
+    os.mknod(folder / f"{ONE}.ipynb", 0o20666, os.makedev(1, 5))
+    assert taken(folder).problems[ONE][0].parts["why"] == "it is a device"
+
+
+def test_a_missing_notebook_is_missing(folder: Path) -> None:
+    (folder / f"{ONE}.ipynb").unlink()
+    found = taken(folder)
+    assert found.problems == {ONE: (Note("missing"),)}
+    assert found.absent == {ONE}
+
+
+def test_a_notebook_of_another_name_is_recognised_and_not_taken(folder: Path) -> None:
+    (folder / f"{ONE}.ipynb").rename(folder / "my homework\n.IPYNB")
+    found = taken(folder)
+    assert list(found.files) == [TWO]
+    (note,) = found.problems[ONE]
+    assert note == Note("renamed", {"found": "my homework .IPYNB", "expected": f"{ONE}.ipynb"})
+    assert found.absent == {ONE}
+
+
+def test_two_notebooks_that_it_might_be_are_both_named(folder: Path) -> None:
+    shutil.copy(folder / f"{ONE}.ipynb", folder / "copy.ipynb")
+    (folder / f"{ONE}.ipynb").rename(folder / "other.ipynb")
+    parts = {"found": "copy.ipynb, other.ipynb", "expected": f"{ONE}.ipynb"}
+    assert taken(folder).problems == {ONE: (Note("renamed", parts),)}
+
+
+def test_a_copy_beside_the_notebook_is_ignored(folder: Path) -> None:
+    shutil.copy(folder / f"{ONE}.ipynb", folder / f"{ONE}-Copy1.ipynb")
+    found = taken(folder)
+    assert (found.problems, found.ignored) == ({}, (f"{ONE}-Copy1.ipynb",))
+
+
+def test_a_stranger_notebook_is_not_mistaken_for_a_missing_one(folder: Path) -> None:
+    (folder / f"{ONE}.ipynb").write_text(json.dumps({"cells": [], "nbformat": 4}))
+    (folder / f"{ONE}.ipynb").rename(folder / "notes.ipynb")
+    (folder / "broken.ipynb").write_text("{")
+    assert taken(folder).problems == {ONE: (Note("missing"),)}
+
+
+def test_modules_and_links_beside_the_notebooks_are_ignored(folder: Path) -> None:
+    for name in ("torch.py", "conftest.py", "sitecustomize.py", "evil.pth", "pytest.ini"):
+        (folder / name).write_text("raise SystemExit")
+    (folder / "a\x1b[2Jb").symlink_to("/etc/passwd")
+    (folder / ".ipynb_checkpoints").mkdir()
+    found = taken(folder)
+    assert found.ignored == (
+        "ab",
+        "conftest.py",
+        "evil.pth",
+        "pytest.ini",
+        "sitecustomize.py",
+        "torch.py",
+    )
+    assert set(found.files) == {ONE, TWO}
+
+
+def test_a_million_files_are_listed_and_not_opened(folder: Path) -> None:
+    for number in range(3000):
+        (folder / f"{number}.ipynb").write_text("{")
+    (folder / f"{ONE}.ipynb").unlink()
+    started = time.perf_counter()
+    taken(folder)
+    assert time.perf_counter() - started < 2
+
+
+def test_a_folder_that_is_a_link_is_refused(folder: Path) -> None:
+    link = folder.parent / "other"
+    link.symlink_to(folder)
+    with pytest.raises(UserError, match="it is a link, not a folder"):
+        taken(link)
+
+
+def test_a_folder_that_is_none_is_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match="it cannot be read"):
+        taken(folder / "check.py")
+    with pytest.raises(UserError, match="it cannot be read"):
+        taken(folder / "nowhere")
+
+
+def test_a_time_stamp_is_read_from_a_regular_file_only(folder: Path) -> None:
+    assert timestamp(folder) == "2026-03-01 12:00:00 UTC\n"
+    (folder / "timestamp.txt").unlink()
+    assert timestamp(folder) == ""
+    (folder / "timestamp.txt").symlink_to("/dev/zero")
+    assert timestamp(folder) == "?it is a link"
+    assert timestamp(folder / "nowhere") == ""
+
+
+def test_the_digest_changes_with_every_byte_that_counts(folder: Path) -> None:
+    digests = {taken(folder).digest}
+    (folder / "notes.txt").write_text("nobody reads this")
+    assert {taken(folder).digest} == digests
+    (folder / "timestamp.txt").write_text("2026-03-02 12:00:00 UTC\n")
+    digests.add(taken(folder).digest)
+    with (folder / f"{ONE}.ipynb").open("a") as file:
+        file.write(" ")
+    digests.add(taken(folder).digest)
+    (folder / f"{ONE}.ipynb").rename(folder / "x.ipynb")
+    digests.add(taken(folder).digest)
+    (folder / "x.ipynb").unlink()
+    digests.add(taken(folder).digest)
+    assert len(digests) == 5
+
+
+def finding(stem: str, points: float | None = 2.0) -> Finding:
+    return Finding(stem, "dx", "test_dx", Verdict.RIGHT, points, 2.0, error=0.0)
+
+
+@pytest.mark.parametrize("code", ["renamed", "unreadable"])
+def test_what_is_there_and_cannot_be_judged_gets_no_mark(code: str) -> None:
+    note = Note(code, {"found": "a", "expected": "b", "why": "c"})
+    report = Report("alice", "x", (finding(ONE), finding(TWO)), {ONE: (Note("missing"),)})
+    after = settled(report, Taken({}, {ONE: (note,)}))
+    assert after.problems == {ONE: (note,)}
+    first, second = after.findings
+    assert (first.verdict, first.points, first.diagnoses) == (Verdict.COULD_NOT_TELL, None, (note,))
+    assert second == finding(TWO)
+    assert after.points is None
+
+
+def test_what_is_not_there_keeps_what_the_graders_said() -> None:
+    report = Report("alice", "x", (finding(ONE, 0.0),), {ONE: (Note("missing"),)})
+    assert settled(report, Taken({}, {ONE: (Note("missing"),)})) == report

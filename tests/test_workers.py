@@ -1,0 +1,134 @@
+"""A call that ends its process takes itself only; the others go on, and nothing is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from concurrent.futures import wait
+from pathlib import Path
+
+import psutil
+import pytest
+
+from handgrad.errors import UserError
+from handgrad.workers import WorkerDied, Workers
+
+# Functions of the standard library, as the processes import by name what they are to call.
+WARM = (os.getpid, ())
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    """Two processes."""
+    pool = Workers(2, *WARM, seconds=30.0)
+    yield pool
+    pool.kill()
+    pool.shutdown(cancel_futures=True)
+
+
+def test_calls_are_made_in_other_processes(workers: Workers) -> None:
+    pids = {workers.submit(os.getpid).result(timeout=60) for _ in range(10)}
+    assert os.getpid() not in pids
+    assert workers.submit(divmod, 7, 3).result(timeout=60) == (2, 1)
+
+
+def test_an_exception_is_the_callers_and_the_process_stays(workers: Workers) -> None:
+    before = {workers.submit(os.getpid).result(timeout=60) for _ in range(10)}
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        workers.submit(divmod, 1, 0).result(timeout=60)
+    assert workers.submit(os.getpid).result(timeout=60) in before
+
+
+def test_a_user_error_arrives_with_its_parts(workers: Workers, tmp_path: Path) -> None:
+    from handgrad.backups import restore
+
+    with pytest.raises(UserError) as caught:
+        workers.submit(restore, tmp_path / "gradebook.db").result(timeout=60)
+    assert caught.value.where == str(tmp_path / "gradebook.db")
+    assert caught.value.cure.startswith("Look for")
+
+
+def test_a_call_that_ends_its_process_is_tried_twice_and_then_given_up(workers: Workers) -> None:
+    good = [workers.submit(divmod, number, 3) for number in range(4)]
+    dead = workers.submit(os._exit, 3)
+    killed = workers.submit(os.kill, 0, 0)
+    more = [workers.submit(divmod, number, 3) for number in range(4)]
+    with pytest.raises(WorkerDied, match="exit status 3"):
+        dead.result(timeout=60)
+    killed.result(timeout=60)
+    assert [future.result(timeout=60) for future in good + more] == [
+        divmod(n, 3) for n in range(4)
+    ] * 2
+
+
+def test_a_killed_process_is_replaced_and_its_call_made_again(workers: Workers) -> None:
+    assert workers.submit(os.getpid).result(timeout=60) in workers.pids
+    future = workers.submit(time.sleep, 2.0)
+    deadline = time.monotonic() + 30
+    while not future.running() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    for pid in workers.pids:
+        os.kill(pid, signal.SIGKILL)
+    future.result(timeout=60)
+
+
+def test_a_call_that_takes_too_long_is_given_up() -> None:
+    pool = Workers(1, *WARM, seconds=0.5)
+    try:
+        with pytest.raises(WorkerDied, match="longer than"):
+            pool.submit(time.sleep, 60).result(timeout=60)
+        assert pool.submit(divmod, 7, 3).result(timeout=60) == (2, 1)
+    finally:
+        pool.shutdown()
+
+
+def test_where_getting_ready_fails_every_call_is_told_why() -> None:
+    pool = Workers(2, divmod, (1, 0), seconds=30.0)
+    try:
+        for future in [pool.submit(os.getpid) for _ in range(4)]:
+            with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+                future.result(timeout=60)
+    finally:
+        pool.shutdown()
+
+
+def test_after_the_shutdown_nothing_is_left(workers: Workers) -> None:
+    futures = [workers.submit(time.sleep, 0.2) for _ in range(6)]
+    wait(futures[:1], timeout=60)
+    pids = workers.pids
+    workers.shutdown(cancel_futures=True)
+    assert any(future.cancelled() for future in futures)
+    assert all(future.done() for future in futures)
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    with pytest.raises(RuntimeError, match="sent home"):
+        workers.submit(os.getpid)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
+def test_processes_end_with_their_parent(how: signal.Signals) -> None:
+    code = """
+        import os, time
+        from handgrad.workers import Workers
+        pool = Workers(2, os.getpid, (), seconds=60.0)
+        [pool.submit(os.getpid).result() for _ in range(8)]
+        for _ in range(2):
+            pool.submit(time.sleep, 600)
+        print(*pool.pids, flush=True)
+        time.sleep(600)
+    """
+    parent = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    with parent.stdout:
+        family = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+    assert family
+    time.sleep(0.3)
+    parent.send_signal(how)
+    parent.wait()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
