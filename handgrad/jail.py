@@ -11,6 +11,7 @@ import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from handgrad import seccomp
@@ -59,6 +60,8 @@ def settle() -> None:
         _, status = os.waitpid(pid, 0)
         os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
     _own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    _capabilities()  # both looked up once, for all children
+    seccomp.prepared()
 
 
 def fork() -> int:
@@ -108,9 +111,8 @@ def lay_out(files: Mapping[str, bytes], home: Path = HOME) -> None:
 
 def become(identity: Identity) -> None:
     """Give up root, every capability, and the way back to them."""
-    for capability in range(64):
-        if _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0):
-            break  # beyond the last one this kernel has
+    for capability in _capabilities():
+        _call("drop a capability", _libc.prctl, _PR_CAPBSET_DROP, capability, 0, 0, 0)
     _call(
         "no ambient capabilities", _libc.prctl, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0
     )
@@ -120,6 +122,14 @@ def become(identity: Identity) -> None:
         os.setresuid(identity.uid, identity.uid, identity.uid)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     _call("no capabilities", _libc.capset, header, (ctypes.c_uint32 * 6)())
+
+
+@cache
+def _capabilities() -> tuple[int, ...]:
+    """What is in the bounding set: what bubblewrap left there, for us to build this jail with."""
+    status = Path("/proc/self/status").read_text()
+    (held,) = (int(line.split()[1], 16) for line in status.splitlines() if line[:6] == "CapBnd")
+    return tuple(number for number in range(64) if held >> number & 1)
 
 
 def bound(limits: Limits) -> None:

@@ -102,9 +102,11 @@ class Runner:
             os._exit(0)  # one of them has come this far; one speaks for all
         if not self.jailed:
             return
-        with suppress(ProcessLookupError):
-            os.kill(-1, signal.SIGKILL)  # all of this namespace but its first process, this one
+        # An orphan's parent is this process: without a child it is alone, and that is cheap to know.
         with suppress(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)
+            with suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)  # all of this namespace but its first process, this one
             while True:
                 os.waitpid(-1, 0)
 

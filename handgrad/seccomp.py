@@ -10,6 +10,7 @@ import errno
 import os
 import platform
 import struct
+from functools import cache
 
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_SECCOMP = 22
@@ -145,10 +146,15 @@ def supported() -> bool:
     return platform.machine() in _ARCHES
 
 
+@cache
+def prepared() -> tuple[bytes, ctypes.CDLL]:
+    """This machine's filter, and libc to put it on with; looked up once, for all children."""
+    return program(platform.machine()), ctypes.CDLL(None, use_errno=True)
+
+
 def install() -> None:
     """Put the filter on this process and all it will ever start. Raises OSError where refused."""
-    code = program(platform.machine())
-    libc = ctypes.CDLL(None, use_errno=True)
+    code, libc = prepared()
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "no_new_privs: " + os.strerror(ctypes.get_errno()))
     held = ctypes.create_string_buffer(code, len(code))

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from handgrad import autograd_off, figures, jail, wire
+from handgrad import autograd_off, figures, hugepages, jail, wire
 from handgrad.cellcode import CellCode, compiled, know_lines
 from handgrad.clock import Clock
 from handgrad.doorseen import seen_in
@@ -63,6 +63,7 @@ class Worker:
         }
         gc.collect()
         gc.freeze()  # so that a collection in a child does not touch, and copy, every page
+        hugepages.collapse()
 
     def serve(self, inward: int, outward: int) -> None:
         """Take submissions until the grader hangs up."""
