@@ -34,7 +34,7 @@ def late(folder: Path) -> None:
 
 def in_time(folder: Path) -> None:
     """Handed in a day before, by a clock of another zone."""
-    (folder / "timestamp.txt").write_text("2026-02-28 14:00:00 +0200")
+    (folder / "timestamp.txt").write_text("2026-02-28T14:00:00+02:00")
 
 
 def leave_one_out(folder: Path) -> None:

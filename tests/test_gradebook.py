@@ -1,0 +1,166 @@
+"""Rows of the gradebook: entered once, a person's own kept, and every refusal named."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from coursedir import ASSIGNMENT, make_course, rows, scores
+
+from handgrad.course import Course
+from handgrad.database import in_words
+from handgrad.errors import UserError
+from handgrad.gradebook import Gradebook
+from handgrad.rows import Late, Penalties, Sheet, parsed_time
+
+ONE = "1_every_step"
+
+
+class Tenth(Penalties):
+    """Takes off a tenth, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Late] = []
+
+    def of(self, late: Late) -> float | None:
+        self.asked.append(late)
+        return late.score / 10
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return make_course(tmp_path / "course", ())
+
+
+@pytest.fixture
+def book(root: Path) -> Iterator[Gradebook]:
+    with Gradebook(f"sqlite:///{root / 'gradebook.db'}", ASSIGNMENT) as gradebook:
+        yield gradebook
+
+
+def sheet(**changes: float | None) -> dict[str, Sheet]:
+    return {ONE: Sheet({"test_dC": 2.0, "test_db1": None, **changes}, {"dC": "No response."})}
+
+
+def change(root: Path, statement: str) -> None:
+    with closing(sqlite3.connect(root / "gradebook.db")) as database, database:
+        database.execute(statement)
+
+
+def test_a_submission_is_entered_with_all_its_cells(root: Path, book: Gradebook) -> None:
+    book.save("alice", "", {})
+    tables = rows(root)
+    assert len(tables["submitted_notebook"]) == 4
+    assert len(tables["grade"]) == len(book.structure.grades)
+    assert len(tables["comment"]) == len(book.structure.comments)
+    assert set(scores(root, "alice").values()) == {(None, True)}
+
+
+def test_saving_twice_enters_nothing_twice(root: Path, book: Gradebook) -> None:
+    book.save("alice", "", sheet())
+    once = rows(root)
+    book.save("alice", "", sheet())
+    assert rows(root) == once
+    assert scores(root, "alice")[ONE, "test_dC"] == (2.0, False)
+    assert scores(root, "alice")[ONE, "test_db1"] == (None, True)
+    assert book.scores() == {
+        "alice": {key: 2.0 if key == (ONE, "test_dC") else None for key in book.structure.grades}
+    }
+
+
+def test_a_cell_that_was_released_later_is_entered(root: Path, book: Gradebook) -> None:
+    book.save("alice", "", {})
+    change(root, "DELETE FROM grade WHERE rowid IN (SELECT rowid FROM grade LIMIT 5)")
+    book.save("alice", "", sheet())
+    assert len(rows(root)["grade"]) == len(book.structure.grades)
+
+
+def test_lateness_counts_from_the_due_date_and_the_extension(root: Path, book: Gradebook) -> None:
+    rule = Tenth()
+    book.save("alice", "2026-03-01 13:00:00 UTC", sheet(), rule)
+    change(root, "UPDATE submitted_assignment SET extension = '1970-01-01 00:30:00.000000'")
+    book.save("alice", "2026-03-01 13:00:00 UTC", sheet(), rule)
+    book.save("alice", "", sheet(), rule)  # without a stamp the old one stays
+    book.save("alice", "2026-03-01 11:00:00 UTC", sheet(), rule)
+    assert [late.seconds for late in rule.asked] == [3600, 1800, 1800]
+    assert [late.score for late in rule.asked] == [2.0, 2.0, 2.0]
+    assert {row[3] for row in rows(root)["submitted_notebook"]} == {None}
+
+
+def test_a_penalty_is_taken_off_what_a_person_gave_too(root: Path, book: Gradebook) -> None:
+    book.save("alice", "2026-03-01 13:00:00 UTC", sheet())
+    change(
+        root,
+        """UPDATE grade SET manual_score = 1.0, extra_credit = 0.5 WHERE cell_id IN
+        (SELECT id FROM base_cell WHERE name = 'test_dC')""",
+    )
+    rule = Tenth()
+    book.save("alice", "2026-03-01 13:00:00 UTC", sheet(), rule)
+    assert [late.score for late in rule.asked] == [1.5]
+    found = {row[1]: row[3] for row in rows(root)["submitted_notebook"]}
+    assert found[ONE] == pytest.approx(0.15)
+
+
+def test_nothing_is_written_when_something_fails(root: Path, book: Gradebook) -> None:
+    class Broken(Penalties):
+        def of(self, late: Late) -> float | None:
+            raise ZeroDivisionError
+
+    before = rows(root)
+    with pytest.raises(ZeroDivisionError):
+        book.save("alice", "2026-03-01 13:00:00 UTC", sheet(), Broken())
+    assert rows(root) == before
+
+
+STAMPS = {
+    "utc": ("2026-03-01 12:00:00 UTC", "2026-03-01 12:00:00"),
+    "offset": ("2026-03-01T14:00:00+02:00", "2026-03-01 12:00:00"),
+    "fraction": ("2026-03-01 12:00:00.250000 UTC", "2026-03-01 12:00:00.250000"),
+}
+
+
+@pytest.mark.parametrize(("text", "utc"), STAMPS.values(), ids=STAMPS)
+def test_time_stamps_are_read_as_nbgrader_reads_them(text: str, utc: str) -> None:
+    assert str(parsed_time(text, "alice")) == utc
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "9" * 40, "?it is a link"])
+def test_what_is_no_time_is_named(text: str) -> None:
+    with pytest.raises(UserError, match=r"alice/timestamp\.txt: .* is not a time\. Write when"):
+        parsed_time(text, "alice")
+
+
+@pytest.mark.parametrize(
+    ("said", "part"),
+    [
+        ("database is locked", "Let it finish"),
+        ("attempt to write a readonly database", "writable"),
+        ("unable to open database file", "readable and writable"),
+        ("database or disk is full", "Make some space"),
+        ("no such column: student.lms_user_id", "nbgrader db upgrade"),
+        ("database disk image is malformed", "handgrad restore"),
+        ("file is not a database", "handgrad restore"),
+        ("disk I/O error", "Look after the disk"),
+        ("something new", "Look after the gradebook"),
+    ],
+)
+def test_what_a_database_says_becomes_what_to_do(said: str, part: str) -> None:
+    error = in_words("gradebook.db", sqlite3.OperationalError(said))
+    assert error.where == "gradebook.db"
+    assert part in error.cure
+
+
+def test_settings_that_do_not_load_are_named(root: Path) -> None:
+    (root / "nbgrader_config.py").write_text("c = get_config()\nc.Autograde.x = undefined\n")
+    with pytest.raises(UserError, match=r"nbgrader_config\.py: it cannot be used .*undefined"):
+        Course(root)
+
+
+def test_excluded_students_are_left_out(root: Path) -> None:
+    for name in ("alice", "bob", "carol"):
+        (root / "submitted" / name / ASSIGNMENT).mkdir(parents=True)
+    with (root / "nbgrader_config.py").open("a") as file:
+        file.write("c.CourseDirectory.student_id_exclude = 'bob,nobody'\n")
+    found, odd = Course(root).students(ASSIGNMENT)
+    assert (found, odd) == (("alice", "carol"), ())
