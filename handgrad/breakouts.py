@@ -46,7 +46,7 @@ if not found: raise FileNotFoundError('no grader anywhere')""",
     "connect to the network": "import socket; socket.create_connection(('1.1.1.1', 53), 1)",
     "send a datagram": "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
     "open a raw netlink socket": "import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
-    "look up a name": "import socket; socket.getaddrinfo('pypi.org', 443)",
+    "look up a name": "import socket; socket.getaddrinfo('example.org', 443)",
     "open a Unix socket": """\
 import socket
 socket.socket(socket.AF_UNIX).connect('/run/dbus/system_bus_socket')""",
