@@ -214,6 +214,7 @@ class _Run:
                 # Read again: a thousand submissions are not held in memory.
                 taken = self._taken(student)
                 if taken is not None:
+                    self._tell_ignored(student, taken)
                     in_hand[executor.submit(mark, source, student, taken)] = (student, taken)
             if not in_hand:
                 break
@@ -280,6 +281,11 @@ class _Run:
             self._fail(student, error)
             return None
         return taken
+
+    def _tell_ignored(self, student: str, taken: Taken) -> None:
+        if taken.ignored:
+            more = f" and {len(taken.ignored) - 5} more" if len(taken.ignored) > 5 else ""
+            self._watcher.note(f"{student}: left alone: {', '.join(taken.ignored[:5])}{more}")
 
     def _folder(self, student: str) -> Path:
         return self._course.submitted(student, self._described.name)

@@ -209,6 +209,10 @@ class Listener(Watcher):
     def __init__(self) -> None:
         self.failures: dict[str, str] = {}
         self.grades: list[Graded] = []
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     def failed(self, student: str, error: UserError) -> None:
         self.failures[student] = str(error)
@@ -258,6 +262,12 @@ def test_folders_that_are_no_students_are_named_and_the_others_graded(course: Pa
     assert "1_every_step (1).ipynb is 1_every_step.ipynb" in listener.failures["nobody"]
     assert "'yesterday, I think' is not a time" in listener.failures["timeless"]
     assert all(len(text) < 700 and "Traceback" not in text for text in listener.failures.values())
+
+
+def test_files_that_nobody_asked_for_are_named(course: Path) -> None:
+    listener = Listener()
+    run(course, watcher=listener)
+    assert "one_missing: left alone: torch.py" in listener.notes
 
 
 def test_devices_pipes_and_links_in_a_folder_are_not_opened(course: Path) -> None:
