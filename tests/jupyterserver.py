@@ -17,8 +17,9 @@ _START_SECONDS, _STOP_SECONDS = 60.0, 20.0
 
 @dataclass(frozen=True, slots=True)
 class JupyterServer:
-    """A running server; `url` ends with a slash, and `token` opens every page below it."""
+    """A running server of the folder `root`; `token` opens every page below `url`."""
 
+    root: Path
     url: str
     token: str
     log: Path
@@ -58,7 +59,7 @@ def jupyter_server(root: Path, home: Path) -> Iterator[JupyterServer]:
         )
     try:
         url, token = _address(server, home / "runtime", log)
-        yield JupyterServer(url, token, log)
+        yield JupyterServer(root, url, token, log)
     finally:
         _stop(server)
 
