@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import torch
+
 from handgrad.assignment import Assignment
 from handgrad.display import clean_outputs
 from handgrad.errors import UserError
@@ -35,6 +37,8 @@ class Marker:
     """Marks submissions of one assignment; start-up is paid once, by entering it."""
 
     def __init__(self, assignment: Assignment, *, sandboxed: bool = True) -> None:
+        # Every tensor here is small: with more threads torch spends its time handing them over.
+        torch.set_num_threads(1)
         self.assignment = assignment
         self._executor = executor(assignment, sandboxed=sandboxed)
         self._graders = Graders(assignment)
@@ -88,7 +92,7 @@ class _Reader:
         try:
             return read(data, released, assignment.settings.limits, f"{stem}.ipynb")
         except UserError as error:
-            self._unreadable[stem] = f"{error.fact}. {error.cure}"
+            self._unreadable[stem] = error.fact
             return blank(released)
 
     def sheets(self, evidence: Mapping[str, Evidence]) -> dict[str, Sheet]:
@@ -117,6 +121,7 @@ def executor(assignment: Assignment, *, sandboxed: bool = True) -> Executor:
 
 def judge_folder(assignment: Assignment, folder: Path) -> Judgements:
     """Judgements on a submission's folder, for a pytest session that a person started."""
+    torch.set_num_threads(1)
     limits = assignment.settings.limits
     reader = _Reader(assignment, take(folder, assignment.release, assignment.files, limits).files)
     with executor(assignment) as running:

@@ -1,11 +1,15 @@
 """What several test files need: a real browser, and the accessibility checker."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+
+# Before torch is imported: with more threads it spends its time handing tiny tensors over.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 AXE = "4.10.3"  # of axe-core, from the npm registry
 
