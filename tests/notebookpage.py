@@ -10,7 +10,7 @@ class NotebookPage:
 
     def __init__(self, page: Page, address: str) -> None:
         self.page = page
-        page.goto(address)
+        page.goto(f"{address}&reset")  # without what was open before
         self._cells = page.locator(".jp-Notebook .jp-Cell")
         self._cells.first.wait_for(timeout=60_000)
         expect(page.locator("#jp-main-statusbar")).to_contain_text("Idle", timeout=60_000)
