@@ -135,7 +135,7 @@ def _bubblewrap() -> Iterator[Check]:
     except UserError as error:
         yield Check("sandbox", False, error.fact, error.cure)
         return
-    who = "root" if os.geteuid() == 0 else "an ordinary user"
+    who = "root" if sandbox.is_privileged() else "a user without privileges"
     yield Check("sandbox", True, f"{bwrap}, started by {who}")
     release = os.uname().release
     old = _numbers(release) < _KERNEL

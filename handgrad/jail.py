@@ -27,7 +27,7 @@ _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 
 SCRATCH = Path("/tmp")
-HOME = SCRATCH / "backprop"  # where the notebook finds its files, and may write
+HOME = SCRATCH / "notebook"  # where the notebook finds its files, and may write
 OPEN_FILES = 128
 
 

@@ -34,6 +34,7 @@ _SYSTEM = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/local/l
 _SYSTEM_PREFIXES = (Path("/"), Path("/usr"), Path("/usr/local"))
 _ROOT_LIBRARIES = ("/lib", "/lib32", "/lib64")
 
+_CAP_SYS_ADMIN = 21
 _OLDEST = (0, 8)  # the first with --disable-userns
 
 ENVIRONMENT = {
@@ -63,7 +64,7 @@ class Launch:
 def jailed(inward: int, outward: int) -> Launch:
     """The command that starts a worker in its jail. Raises UserError where there can be no jail."""
     bwrap = find_bwrap()
-    root = os.geteuid() == 0
+    root = is_privileged()
     python = _Python.of_this_process()
     arguments = [str(bwrap), *_privileges(root), *_mounts(python)]
     for name, value in ENVIRONMENT.items():
@@ -135,6 +136,17 @@ def _version(bwrap: Path) -> tuple[int, ...]:
 
 def _is_setuid(path: Path) -> bool:
     return bool(path.stat().st_mode & stat.S_ISUID)
+
+
+def is_privileged() -> bool:
+    """Whether this process may build a jail without a user namespace: root, and not in a container
+    that took root's powers away.
+    """
+    if os.geteuid() != 0:
+        return False
+    status = Path("/proc/self/status").read_text()
+    (held,) = (int(line.split()[1], 16) for line in status.splitlines() if line[:6] == "CapEff")
+    return bool(held >> _CAP_SYS_ADMIN & 1)
 
 
 def _privileges(root: bool) -> list[str]:

@@ -95,11 +95,23 @@ class Watch:
             position, seconds = self.clock.now()
             if now > self.deadline or seconds > self.limits.cell_seconds + _GRACE:
                 return ""
-            if not self.grouped and _resident() > self.limits.memory_mib << 20:
-                return f"it used more than {self.limits.memory_mib} MiB of memory"
+            if not self.grouped and (too_much := self._too_much()):
+                return too_much
             if seconds > self.limits.cell_seconds and asked != position:
                 asked = position
                 os.kill(pid, signal.SIGUSR1)
+
+    def _too_much(self) -> str:
+        """Which limit the notebook's processes exceed together, "" for none.
+
+        The kernel counts tasks too, but not those of root in a container without privileges.
+        """
+        resident, tasks = _used()
+        if resident > self.limits.memory_mib << 20:
+            return f"it used more than {self.limits.memory_mib} MiB of memory"
+        if tasks > self.limits.processes:
+            return f"it ran more than {self.limits.processes} processes"
+        return ""
 
     def _take(self, received: bytearray) -> None:
         """Pass on the frames that have come in whole. Raises WireError for what is none."""
@@ -123,18 +135,19 @@ class Watch:
         os.waitpid(pid, 0)
 
 
-def _resident() -> int:
-    """Bytes of memory that the student's processes hold together: all processes of the jail but
-    those that were there before. What they still share with the worker counts for each.
+def _used() -> tuple[int, int]:
+    """Bytes of memory, and threads, that the student's processes have together: all processes of the
+    jail but those that were there before. What they still share with the worker counts for each.
     """
     mine = int(Path("/proc/self").readlink().name)
-    total = 0
+    resident = tasks = 0
     for process in Path("/proc").iterdir():
         if not process.name.isdigit() or int(process.name) <= mine:
             continue
         try:
             fields = process.joinpath("statm").read_text().split()
+            tasks += process.joinpath("task").stat().st_nlink - 2
         except OSError:
             continue  # it has ended meanwhile
-        total += (int(fields[1]) - int(fields[2])) * _PAGE
-    return total
+        resident += (int(fields[1]) - int(fields[2])) * _PAGE
+    return resident, tasks

@@ -21,7 +21,7 @@ AREAS: Mapping[str, str] = {
     "values": "__init__ errors limits settings plan evidence verdict plaintext",
     "mathematics": "steps exercise compare residual reference diagnose answersheet judge",
     "inside the jail": "answers autograd_off cellcode clock doorseen figures given jail namespace "
-    "runner seccomp shell tape watch wire worker",
+    "runner hugepages seccomp shell tape watch wire worker",
     "around the jail": "sandbox border execute breakouts doctor",
     "notebook files": "notebookfile matching submission intake display",
     "the lecture's notebook": "likeness alias effects statements flow outline renaming syllabus candidate "

