@@ -33,8 +33,10 @@ class Executor:
     """Runs submissions in a jail, one after another; a context manager.
 
     Entering starts the worker, which takes seconds (torch is imported there), and runs the given
-    cells. `run` may then be called any number of times. Raises UserError where there is no sandbox,
-    or where the given cells themselves do not run.
+    cells. `run` may then be called any number of times, by one thread at a time. The jail ends with
+    the thread that started it (the kernel's parent-death signal is a thread's), so keep to threads
+    that live on. Raises UserError where there is no sandbox, or where the given cells themselves do
+    not run.
     """
 
     def __init__(
