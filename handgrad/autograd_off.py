@@ -11,79 +11,18 @@ import ctypes
 import gc
 import importlib.abc
 import importlib.machinery
-import linecache
-import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import Any, cast
 
 import torch
 
-from handgrad.cellcode import index_of
+from handgrad.doors import Doors
 from handgrad.doorseen import FUNC_DOORS, OTHER_ENGINES
-from handgrad.evidence import Attempt
-from handgrad.plan import CellKind
 
-_MOST_ATTEMPTS = 200
-_LINE_LENGTH = 200
 _IMPORTING = ("<frozen importlib._bootstrap>", "importlib/__init__.py")
-
-
-class DerivativesByHandError(RuntimeError):
-    """A student's cell knocked at a shut door."""
-
-
-class Doors:
-    """Who may knock unheard, and who did not: one for the whole worker, kept across forks."""
-
-    def __init__(self) -> None:
-        self.kinds: dict[int, CellKind] = {}
-        self.attempts: list[Attempt] = []
-        # What is not a student's code: installed packages, and this one.
-        here = [path for path in sys.path if path]
-        here += [str(Path(module.__file__ or "").parent) for module in (os, torch)]
-        self.libraries: tuple[str, ...] = ("<frozen ", "<__array_function__", *here)
-
-    def asked(self, frame: FrameType | None, through: tuple[str, ...] = ()) -> bool:
-        """Whether a student's own code asked, not torch on its way through an innocent function:
-        a cell, text that it executes, or a file that it wrote.
-        """
-        while frame is not None and through and frame.f_code.co_filename.endswith(through):
-            frame = frame.f_back
-        return frame is not None and not frame.f_code.co_filename.startswith(self.libraries)
-
-    def knock(self, door: str) -> None:
-        """Raise and note it where the innermost cell on the stack is a student's."""
-        found = _innermost_cell(sys._getframe(1))
-        if found is None:
-            return
-        cell, line = found
-        if self.kinds.get(cell, "other") in ("given", "test"):
-            return
-        self.note(Attempt(cell, door, line))
-        raise DerivativesByHandError(
-            f"derivatives here are written by hand: {door} is switched off while grading"
-        )
-
-    def note(self, attempt: Attempt) -> None:
-        """Keep an attempt, one for each line."""
-        known = any(a.cell == attempt.cell and a.line == attempt.line for a in self.attempts)
-        if not known and len(self.attempts) < _MOST_ATTEMPTS:
-            self.attempts.append(attempt)
-
-    def close(self, holder: object, name: str, door: str) -> None:
-        """Put in the place of a function that exists one that knocks, and gives None."""
-        if not hasattr(holder, name):
-            return
-
-        def closed(*_arguments: object, **_keywords: object) -> None:
-            self.knock(door)
-
-        closed.__name__ = closed.__qualname__ = name
-        setattr(holder, name, closed)
 
 
 def shut(doors: Doors) -> None:
@@ -294,13 +233,3 @@ class _NoEngines(importlib.abc.MetaPathFinder):
         if other and self._doors.asked(sys._getframe(1), _IMPORTING):
             self._doors.knock(fullname)
         return None
-
-
-def _innermost_cell(frame: FrameType | None) -> tuple[int, str] | None:
-    while frame is not None:
-        index = index_of(frame.f_code.co_filename)
-        if index is not None:
-            line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-            return index, line.strip()[:_LINE_LENGTH]
-        frame = frame.f_back
-    return None

@@ -39,8 +39,8 @@ class CellCode:
         if self.error is not None:
             raise self.error.with_traceback(None)
         if self.body is not None:
-            _evaluate(self.body, namespace)
-        return None if self.last is None else _evaluate(self.last, namespace)
+            evaluate(self.body, namespace)
+        return None if self.last is None else evaluate(self.last, namespace)
 
 
 def compiled(cell: Cell) -> CellCode:
@@ -116,7 +116,8 @@ def _tree(source: str, name: str) -> ast.Module:
 _loop: asyncio.AbstractEventLoop | None = None
 
 
-def _evaluate(code: CodeType, namespace: Namespace) -> object:
+def evaluate(code: CodeType, namespace: Namespace) -> object:
+    """Run code, to its end where it awaits; the value of an expression."""
     value = eval(code, namespace)
     if code.co_flags & inspect.CO_COROUTINE:
         global _loop

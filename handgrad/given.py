@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from handgrad import figures
-from handgrad.autograd_off import Doors
 from handgrad.cellcode import CellCode, compiled, know_lines, shows_nothing
+from handgrad.doors import Doors
 from handgrad.limits import Limits
 from handgrad.namespace import Snapshot
 from handgrad.plan import Cell, Plan, Run

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from handgrad import answers, wire
-from handgrad.autograd_off import Doors
 from handgrad.cellcode import CellCode, Namespace, shows_nothing
 from handgrad.clock import Clock
+from handgrad.doors import Doors
 from handgrad.evidence import CellStatus
 from handgrad.figures import close_figures, show_figures
 from handgrad.given import Start

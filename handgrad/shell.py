@@ -14,7 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 from traitlets.config import Config
 
-from handgrad.cellcode import Namespace, compile_source
+from handgrad.cellcode import Namespace, compile_source, evaluate
 from handgrad.tape import Stream, Tape
 
 # Magics that are IPython's own business and do no harm; the rest are not run.
@@ -99,8 +99,8 @@ class Shell(InteractiveShell):
         try:
             body, last = compile_source(source, name)
             if body is not None:
-                exec(body, self.user_ns)
-            value = None if last is None else eval(last, self.user_ns)
+                evaluate(body, self.user_ns)
+            value = None if last is None else evaluate(last, self.user_ns)
         finally:
             self.show(tape)
         if magic == "capture":

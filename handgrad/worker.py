@@ -19,6 +19,7 @@ import torch
 from handgrad import autograd_off, figures, hugepages, jail, wire
 from handgrad.cellcode import CellCode, compiled, know_lines
 from handgrad.clock import Clock
+from handgrad.doors import Doors
 from handgrad.doorseen import seen_in
 from handgrad.given import GivenCellFailedError, Kitchen
 from handgrad.limits import Limits
@@ -44,7 +45,7 @@ class Worker:
         self._sandboxed = bool(setup["sandboxed"])
         self._identity = jail.Identity(setup["uid"])
         self._home = jail.HOME if self._sandboxed else Path(setup["home"])
-        self._doors = autograd_off.Doors()
+        self._doors = Doors()
         self._clock = Clock()
         self._code: dict[tuple[int, str], CellCode] = {}
         torch.set_num_threads(1)

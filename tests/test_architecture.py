@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parents[1] / "handgrad"
 AREAS: Mapping[str, str] = {
     "values": "__init__ errors limits settings plan evidence verdict plaintext",
     "mathematics": "steps exercise compare residual reference diagnose answersheet judge",
-    "inside the jail": "answers autograd_off cellcode clock doorseen figures given jail namespace "
+    "inside the jail": "answers autograd_off cellcode clock doors doorseen figures given jail namespace "
     "runner hugepages seccomp shell tape watch wire worker",
     "around the jail": "sandbox border execute breakouts doctor",
     "notebook files": "notebookfile matching submission intake display",

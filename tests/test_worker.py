@@ -39,6 +39,9 @@ HONEST = {
     "installing": "%pip install numpy\n!pip install einops\ndy = y",
     "help": "torch.tanh?\ndy = y",
     "await": "import asyncio\nawait asyncio.sleep(0)\ndy = y",
+    "await in a timed cell": (
+        "%%time\nimport asyncio\nasync def f():\n    return y\ndy = await f()"
+    ),
     "await as the last value": "import asyncio\ndy = y\nawait asyncio.sleep(0, 3)",
     "asyncio.run": "import asyncio\nasync def f():\n    return y\ndy = asyncio.run(f())",
     "no_grad": "with torch.no_grad():\n    dy = y",
