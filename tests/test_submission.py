@@ -596,20 +596,3 @@ def test_no_damaged_notebook_crashes_the_reader(data: bytes) -> None:
 @given(_JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=200))
 def test_no_bytes_crash_the_reader(data: bytes) -> None:
     check_reading(data)
-
-
-def test_reading_takes_milliseconds() -> None:
-    notebook = release()
-    for number in range(60):
-        notebook.cells.append(code(f"x{number} = 1\n" * 10, f"extra_{number}", solution=True))
-        notebook.cells.append(
-            code(f"cmp({number})", f"test_{number}", grade=True, locked=True, points=1)
-        )
-    data = json.dumps(notebook).encode()
-    read(data, notebook)
-    times = []
-    for _ in range(5):
-        started = time.perf_counter()
-        read(data, notebook)
-        times.append(time.perf_counter() - started)
-    assert min(times) < 0.02  # 0.004 on the machine this was written on
