@@ -27,6 +27,7 @@ c.Autograde.autograde_preprocessors = [
     "handgrad.nbgrader_plugin.Mark",
     "handgrad.nbgrader_plugin.SaveMarks",
     "nbgrader.preprocessors.AssignLatePenalties",
+    "handgrad.nbgrader_plugin.KeepRecord",
 ]
 
 # Feedback is one page without scripts; the gradebook's marks and comments are on it.

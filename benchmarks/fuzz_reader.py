@@ -29,7 +29,7 @@ from handgrad.errors import UserError  # noqa: E402
 from handgrad.limits import Limits  # noqa: E402
 from handgrad.submission import read  # noqa: E402
 
-SLOW = 2.0  # seconds for one input: the largest of them is 3 MB
+SLOW = 2.0  # seconds of the processor for one input
 LIMITS = Limits(notebook_mib=4)
 NAME = "1_every_step.ipynb"
 
@@ -140,13 +140,13 @@ def submissions(draw: st.DrawFn, notebooks: list[bytes]) -> tuple[str, bytes]:
 
 def check(data: bytes, released: nbformat.NotebookNode) -> str:
     """What came of it: "read", or the fact that the error tells. Raises AssertionError otherwise."""
-    began = time.perf_counter()
+    began = time.process_time()
     error: UserError | None = None
     try:
         prepared = read(data, released, LIMITS, NAME)
     except UserError as caught:
         error = caught
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     assert took < SLOW, f"{took:.1f} s"
     if error is not None:
         said = str(error)
@@ -192,13 +192,13 @@ def campaign(inputs: int, start: int, tell: Callable[[str], None]) -> Counter[tu
     def attempt(one: tuple[str, bytes]) -> None:
         nonlocal slowest
         how, data = one
-        began = time.perf_counter()
+        began = time.process_time()
         try:
             came = check(data, released)
         except BaseException:
             Path("fuzz_reader.failed").write_bytes(data)
             raise
-        slowest = max(slowest, time.perf_counter() - began)
+        slowest = max(slowest, time.process_time() - began)
         found[how, kind(came)] += 1
         if found.total() % 2000 == 0:
             tell(f"{found.total()} inputs, the slowest {slowest:.2f} s")

@@ -51,9 +51,7 @@ class Ledger:
             return None  # the gradebook was changed, or an older one put in its place
         folder = self._course.autograded(student, self._described.name)
         present = set(self._described.release) - taken.absent
-        # By size, as a power cut may leave an empty file behind.
-        whole = all(_size(folder, stem) == record.sizes.get(stem) for stem in present)
-        return record.report if whole else None
+        return record.report if record.lies_in(folder, present) else None
 
     def keep(self, student: str, taken: Taken, outcome: Outcome) -> None:
         """Write rows, notebooks and record of one submission, in this order.
@@ -97,14 +95,6 @@ class Ledger:
             path.write_bytes(data)
             path.chmod(self._course.permissions)
         return new
-
-
-def _size(folder: Path, stem: str) -> int:
-    """The size of a notebook file, -1 where there is none."""
-    try:
-        return (folder / f"{stem}.ipynb").stat().st_size
-    except OSError:
-        return -1
 
 
 def due_of(described: Described, taken: Taken) -> str:

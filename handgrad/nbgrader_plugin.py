@@ -1,6 +1,6 @@
 """nbgrader's own `autograde`, by way of this project's sandbox and graders.
 
-`nbgrader_config.py` names the three classes. What nbgrader has no door for is put right by
+`nbgrader_config.py` names the classes. What nbgrader has no door for is put right by
 `make_safe`, on the very objects of one run.
 """
 
@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,15 @@ from nbformat import NotebookNode
 from nbgrader.converters import base
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import NbGraderPreprocessor
+from nbgrader.utils import rmtree
 
 from handgrad.display import node
 from handgrad.errors import UserError
 from handgrad.intake import TIMESTAMP, timestamp
+from handgrad.lock import only_one
 from handgrad.onelog import OneLine
+from handgrad.plaintext import odd_name
+from handgrad.records import Records
 from handgrad.rows import parsed_time
 from handgrad.session import Session, session
 
@@ -94,23 +99,67 @@ class SaveMarks(NbGraderPreprocessor):  # type: ignore[misc]
         return nb, resources
 
 
+class KeepRecord(NbGraderPreprocessor):  # type: ignore[misc]
+    """The last of all: from now on the mark of this notebook stands, and is not made again."""
+
+    def preprocess(
+        self, nb: NotebookNode, resources: _Resources
+    ) -> tuple[NotebookNode, _Resources]:
+        """Keep the report, for the class report and for the next run."""
+        about, coursedir = resources["nbgrader"], _coursedir(self)
+        folder = _folder(coursedir, about["student"], about["assignment"])
+        marked = _session(coursedir, about["assignment"])
+        marked.finish(about["student"], folder, about["notebook"])
+        return nb, resources
+
+
 def make_safe(converter: base.BaseConverter) -> None:
     """Keep one run of nbgrader from what it would do with a stranger's files, and say.
 
     nbgrader copies all that a submission brings, following links and reading pipes and devices; it
-    reads `timestamp.txt` the same way; it takes names for patterns; it prints a traceback for
-    everything. There is no setting for any of that.
+    reads `timestamp.txt` the same way; it takes names for patterns; it passes over what a killed run
+    left half done; it prints a traceback for everything. There is no setting for any of that.
     """
     base.find_all_files = _files_to_copy
     _submitted.add(_root(converter.coursedir))
     for folder, found in converter.assignments.items():
         converter.assignments[folder] = [each for each in found if _is_its_own(each, folder)]
+    _clear_unfinished(converter)
     converter.coursedir.get_existing_timestamp = _existing_timestamp
     if not any(isinstance(each, OneLine) for each in converter.log.filters):
         level = getattr(converter.parent, "log_level", logging.INFO)
         converter.log.addFilter(OneLine(debug=level in ("DEBUG", logging.DEBUG, logging.NOTSET)))
     # nbgrader makes rows in an order that SQLAlchemy 2.1 remarks on, and means it.
     warnings.filterwarnings("ignore", "Object of type .* not in session", sqlalchemy.exc.SAWarning)
+
+
+def _clear_unfinished(converter: base.BaseConverter) -> None:
+    """Take away what a killed run left of a submission, so that nbgrader grades it again."""
+    coursedir = converter.coursedir
+    if coursedir.notebook_id != "*":
+        return
+    source = converter._format_source("(?P<assignment>.*)", "(?P<student>.*)", escape=True)
+    try:
+        with only_one(Path(coursedir.root)):
+            for folder, notebooks in converter.assignments.items():
+                found = re.fullmatch(source, folder, re.DOTALL)
+                if found is None or odd_name(found["student"]):
+                    continue
+                graded = Path(converter._format_dest(found["assignment"], found["student"]))
+                records = Records(Path(coursedir.root), found["assignment"])
+                if graded.is_dir() and not _is_whole(records, found["student"], graded, notebooks):
+                    converter.log.warning("Grading again what was left unfinished: %s", graded)
+                    rmtree(str(graded))
+    except UserError as error:  # another grader is at work: nothing of it is touched
+        converter.log.warning("%s", error)
+
+
+def _is_whole(records: Records, student: str, graded: Path, notebooks: Sequence[str]) -> bool:
+    """Whether a run got to the end of the submission with these notebooks."""
+    record = records.read(student)
+    if record is None or not record.due:
+        return False
+    return record.lies_in(graded, {Path(each).stem for each in notebooks} & record.sizes.keys())
 
 
 def _is_its_own(notebook: str, folder: str) -> bool:

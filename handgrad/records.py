@@ -1,7 +1,7 @@
 """What is remembered of every mark: the report as JSON, and what it was made from."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,10 @@ class Record:
     report: Report
     due: str
     sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def lies_in(self, folder: Path, stems: Iterable[str]) -> bool:
+        """Whether these graded notebooks are there; by size, as a power cut may leave an empty file."""
+        return all(_size(folder / f"{stem}.ipynb") == self.sizes.get(stem) for stem in stems)
 
 
 class Records:
@@ -69,6 +73,13 @@ class Records:
 
     def _path(self, student: str) -> Path:
         return self.folder / f"{student}.json"
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def report_to_json(report: Report) -> dict[str, object]:

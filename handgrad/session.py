@@ -23,12 +23,12 @@ _SLACK_SECONDS = 120.0
 
 @dataclass(slots=True)
 class _Current:
-    """The submission in hand, and which of its notebooks are in the gradebook."""
+    """The submission in hand, and which of its notebooks are done."""
 
     student: str
     taken: Taken
     outcome: Outcome
-    saved: set[str] = field(default_factory=set)
+    finished: set[str] = field(default_factory=set)
 
 
 class Session:
@@ -64,10 +64,7 @@ class Session:
             yield say(note, self._described.settings.language)
 
     def save(self, student: str, folder: Path, stem: str, db_url: str) -> None:
-        """Write the rows of one notebook, and of those that are there under another name.
-
-        The record is written when all are done.
-        """
+        """Write the rows of one notebook, and of those that are there under another name."""
         current = self._submission(student, folder)
         described = self._describe()
         sheets = sheets_of(described, current.taken, current.outcome)
@@ -76,12 +73,22 @@ class Session:
             gradebook.agree(described.points)
             chosen = {each: sheets[each] for each in sheets if each in told}
             gradebook.save(student, current.taken.timestamp, chosen)
-            current.saved.add(stem)
-            whole = current.saved | current.taken.absent >= set(sheets)
-            whole = whole and not current.outcome.crashed
-            due = due_of(described, current.taken) if whole else ""
-            sizes = {each: len(text.encode()) for each, text in current.outcome.notebooks.items()}
-            self._records.write(Record(current.outcome.report, due, sizes))
+            self._record(current)
+
+    def finish(self, student: str, folder: Path, stem: str) -> None:
+        """Remember that nothing more is to be written for a notebook; with the last one, the mark stands."""
+        current = self._submission(student, folder)
+        current.finished.add(stem)
+        with only_one(self._source.root):
+            self._record(current)
+
+    def _record(self, current: _Current) -> None:
+        described = self._describe()
+        whole = current.finished | current.taken.absent >= set(described.release)
+        whole = whole and not current.outcome.crashed
+        due = due_of(described, current.taken) if whole else ""
+        sizes = {each: len(text.encode()) for each, text in current.outcome.notebooks.items()}
+        self._records.write(Record(current.outcome.report, due, sizes))
 
     def _submission(self, student: str, folder: Path) -> _Current:
         described = self._describe()
