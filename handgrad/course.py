@@ -30,15 +30,17 @@ class Course:
         app.raise_config_file_errors = True
         settings = self.root / "nbgrader_config.py"
         with_scripts_on_path()
+        if str(self.root) not in sys.path:  # nbgrader finds an instructor's own plugins there too
+            sys.path.append(str(self.root))
         try:
             app.load_config_file(suppress_errors=False)
             Application.load_config_file(app, settings.name, path=str(self.root))
             self._directory = CourseDirectory(parent=app, root=str(self.root))
+            self.penalties = _Penalties(app)
         except Exception as error:  # the file is a program: anything may come of it
             raise UserError(
                 str(settings), f"it cannot be used ({line(str(error))})", "Mend it"
             ) from None
-        self.penalties = _Penalties(app)
 
     @property
     def db_url(self) -> str:
