@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from lecture_style import lecture_style
 
 from demo.classroom import ONE, solutions
 
@@ -96,37 +96,6 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def lecture_style(source: Path) -> nbformat.NotebookNode:
-    """Exercise 1 as those have it who followed the lecture alone: no ids, one cell for all answers."""
-    notebook = nbformat.read(source, as_version=4)
-    given = [
-        cell.source
-        for cell in notebook.cells
-        if cell.cell_type == "code" and cell.id in ("parameters", "given_init", "given_batch")
-    ]
-    forward = next(cell.source for cell in notebook.cells if cell.id == "given_forward")
-    reference = next(cell.source for cell in notebook.cells if cell.id == "given_reference")
-    answers = solutions(notebook)
-    answers["dcounts"] = "dcounts = counts_sum_inv * dprobs"  # one of its two branches
-    lines = []
-    for cell in notebook.cells:
-        if cell.cell_type == "code" and cell.id in answers:
-            lines += [answers[cell.id], f"cmp('{cell.id[1:]}', {cell.id}, {cell.id[1:]})"]
-    made = new_notebook(
-        cells=[
-            new_code_cell("import torch\nimport torch.nn.functional as F"),
-            *map(new_code_cell, given),
-            new_code_cell(f"{forward}\n{reference}"),
-            new_markdown_cell("# Exercise 1: backprop through the whole thing manually"),
-            new_code_cell("\n".join(lines)),
-        ]
-    )
-    made.nbformat_minor = 4
-    for cell in made.cells:
-        del cell["id"]
-    return made
-
-
 def run(installed: Path, folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     return subprocess.run(
@@ -142,9 +111,7 @@ def run(installed: Path, folder: Path, *arguments: str | Path) -> subprocess.Com
 def test_a_lecture_notebook_is_marked_outside_the_repository(
     installed: Path, tmp_path: Path
 ) -> None:
-    nbformat.write(
-        lecture_style(ROOT / "source" / "backprop" / f"{ONE}.ipynb"), tmp_path / "m.ipynb"
-    )
+    nbformat.write(lecture_style(), tmp_path / "m.ipynb")
     done = run(installed, tmp_path, "check", "m.ipynb", "--json", "--html", "page.html")
     assert done.returncode == 0, done.stderr
     found = {
