@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 TIMESTAMP = "timestamp.txt"  # nbgrader's: when the student handed in
+SECRET = "submission_secret.txt"  # nbgrader's: what only this student can fetch the feedback with
 _CANDIDATES = 10  # notebooks of other names that are looked into
-_UNTOLD = frozenset({TIMESTAMP, ".ipynb_checkpoints", "__pycache__", ".DS_Store"})
+_UNTOLD = frozenset({TIMESTAMP, SECRET, ".ipynb_checkpoints", "__pycache__", ".DS_Store"})
 # Why a notebook is judged by nobody: it is there, and it is not the student's fault alone.
 _UNJUDGED = frozenset({"renamed", "unreadable"})
 
@@ -33,6 +34,7 @@ class Taken:
     problems: Mapping[str, tuple[Note, ...]]
     ignored: tuple[str, ...] = ()
     timestamp: str = ""
+    secret: str = ""
 
     @property
     def absent(self) -> frozenset[str]:
@@ -68,8 +70,8 @@ def take(
 ) -> Taken:
     """Read a student's folder; `known` are files that every student has and that say nothing.
 
-    Nothing is followed, opened or copied but regular files with the names of released notebooks (and
-    nbgrader's time stamp). Raises UserError where the folder is none.
+    Nothing is followed, opened or copied but regular files with the names of released notebooks, and
+    nbgrader's time stamp and secret. Raises UserError where the folder is none.
     """
     try:
         directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -100,6 +102,7 @@ def take(
                 parts = {"found": line(name), "expected": f"{stem}.ipynb"}
                 problems[stem] = (Note("renamed", parts),)
         stamp = _stamp(directory) if TIMESTAMP in names else ""
+        secret = _read(directory, SECRET, 200) if SECRET in names else b""
     finally:
         os.close(directory)
     untold = {*_UNTOLD, *known}
@@ -108,6 +111,7 @@ def take(
         problems,
         tuple(line(name) for name in others if name not in untold),
         stamp,
+        secret.decode("utf-8", "replace") if isinstance(secret, bytes) else "",
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from handgrad.course import Course
 from handgrad.errors import UserError
 from handgrad.gradebook import Gradebook
-from handgrad.intake import TIMESTAMP, Taken, unjudged
+from handgrad.intake import SECRET, TIMESTAMP, Taken, unjudged
 from handgrad.marking import Described, Outcome
 from handgrad.records import Record, Records
 from handgrad.rows import Sheet
@@ -87,6 +87,8 @@ class Ledger:
         files = dict(self._source_files)
         if taken.timestamp:
             files[TIMESTAMP] = taken.timestamp.encode()
+        if taken.secret:
+            files[SECRET] = taken.secret.encode()
         for stem, text in outcome.notebooks.items():
             files[f"{stem}.ipynb"] = text.encode()
         for name, data in files.items():

@@ -23,7 +23,7 @@ from nbgrader.utils import rmtree
 
 from handgrad.display import node
 from handgrad.errors import UserError
-from handgrad.intake import TIMESTAMP, timestamp
+from handgrad.intake import SECRET, TIMESTAMP, timestamp
 from handgrad.lock import only_one
 from handgrad.onelog import OneLine
 from handgrad.plaintext import odd_name
@@ -176,13 +176,13 @@ _submitted: set[Path] = set()  # folders of submissions of the courses that this
 
 
 def _files_to_copy(path: str, exclude: list[str] | None = None) -> list[str]:
-    """nbgrader's `find_all_files`, but of a submission only its time stamp."""
+    """nbgrader's `find_all_files`, but of a submission only its time stamp and secret."""
     folder = Path(path)
     if not any(root in folder.parents for root in _submitted):
         found: list[str] = _find_all_files(path, exclude)
         return found
-    stamp = folder / TIMESTAMP
-    return [str(stamp)] if stamp.is_file() and not stamp.is_symlink() else []
+    own = (folder / TIMESTAMP, folder / SECRET)
+    return [str(each) for each in own if each.is_file() and not each.is_symlink()]
 
 
 def _existing_timestamp(dest_path: str) -> object:
