@@ -10,9 +10,11 @@ from nbgrader.api import Gradebook
 from nbgrader.converters import base
 
 from handgrad.assignment import Assignment
+from handgrad.course import Course
 from handgrad.errors import UserError
 from handgrad.feedback import Marks, edges_of, page
 from handgrad.records import Records
+from handgrad.roster import late_penalty
 
 
 class PageExporter(Exporter):
@@ -54,8 +56,7 @@ class PageExporter(Exporter):
             marks=Marks(
                 float(grading["score"]),
                 float(grading["max_score"]),
-                float(grading["late_penalty"]),
-                _waiting(grading),
+                *_late_and_waiting(_course(root), grading),
             ),
             only=stem,
         )
@@ -67,10 +68,17 @@ def _assignment(root: Path, name: str) -> Assignment:
     return Assignment.load(root, name)
 
 
-def _waiting(grading: dict[str, Any]) -> frozenset[str]:
-    """The written answers of this notebook that nobody has marked."""
+@lru_cache(maxsize=2)
+def _course(root: Path) -> Course:
+    return Course(root)
+
+
+def _late_and_waiting(course: Course, grading: dict[str, Any]) -> tuple[float, frozenset[str]]:
+    """What lateness costs this notebook, and its written answers that nobody has marked."""
     with Gradebook(grading["db_url"]) as gradebook:
+        submission = gradebook.find_submission(grading["assignment"], grading["student"])
         notebook = gradebook.find_submission_notebook(
             grading["notebook"], grading["assignment"], grading["student"]
         )
-        return frozenset(grade.name for grade in notebook.grades if grade.needs_manual_grade)
+        waiting = frozenset(grade.name for grade in notebook.grades if grade.needs_manual_grade)
+        return late_penalty(course.penalties, submission, notebook), waiting

@@ -19,6 +19,7 @@ from handgrad.errors import UserError
 from handgrad.gradebook import database_file
 from handgrad.records import Records
 from handgrad.report import ClassRecord
+from handgrad.rows import Late, Penalties
 from handgrad.verdict import Report
 
 
@@ -54,7 +55,7 @@ def class_records(course: Course, assignment: str) -> list[ClassRecord]:
         late = {
             submission.student_id: (
                 submission.total_seconds_late,
-                sum(each.late_submission_penalty or 0.0 for each in submission.notebooks),
+                sum(late_penalty(course.penalties, submission, n) for n in submission.notebooks),
             )
             for submission in book.assignment_submissions(assignment)
         }
@@ -63,6 +64,20 @@ def class_records(course: Course, assignment: str) -> list[ClassRecord]:
         _record(student, reports.get(student), names, rows.get(student), waiting, late, handed_in)
         for student in sorted({*handed_in, *reports, *names})
     ]
+
+
+def late_penalty(
+    penalties: Penalties, submission: SubmittedAssignment, notebook: SubmittedNotebook
+) -> float:
+    """What lateness costs a notebook by the course's rule, as things stand now.
+
+    The gradebook holds what it cost when the notebook was graded: before a person marked the written
+    answers, and before a deadline was moved.
+    """
+    seconds = submission.total_seconds_late
+    if seconds <= 0:
+        return 0.0
+    return penalties.of(Late(submission.student_id, notebook.score, seconds)) or 0.0
 
 
 def _record(
@@ -82,7 +97,7 @@ def _record(
         report,
         names.get(student, ""),
         True,
-        _number(row["score"]),
+        max(0.0, _number(row["score"]) - penalty),
         _number(row["max_score"]),
         seconds,
         penalty,
