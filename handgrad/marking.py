@@ -92,7 +92,11 @@ def cool() -> None:
 def describe(source: Source) -> Described:
     """What there is to know of the assignment, as this process marks with it."""
     warm(source)
-    assignment = _warm[source].assignment
+    return described(_warm[source].assignment)
+
+
+def described(assignment: "Assignment") -> Described:
+    """What there is to know of an assignment that this process has loaded."""
     return Described(
         assignment.name,
         assignment.digest,

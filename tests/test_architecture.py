@@ -30,8 +30,9 @@ AREAS: Mapping[str, str] = {
     "pages": "words table template formula inert picture drawing feedback report reportpage "
     "reportfiles annotate gradedcells feedbackrows",
     "gradebook": "database gradebook rows course roster backups lock records",
-    "many": "marking workers ledger batch session progress dask_cluster",
-    "doors": "cli check handin onelog course_url nbgrader_plugin nbgrader_feedback",
+    "many": "marking workers ledger batch session progress dask_cluster finalmarks",
+    "doors": "cli check handin onelog course_url nbgrader_plugin nbgrader_feedback "
+    "collectors exporters",
 }
 # What an area may import besides itself.
 ARROWS: Mapping[str, tuple[str, ...]] = {
@@ -57,7 +58,8 @@ BACKWARD: Mapping[tuple[str, str], str] = {
 # Who imports a framework; everybody else goes through them.
 IMPORTERS: Mapping[str, str] = {
     "pytest": "pytest_plugin grade",
-    "nbgrader": "course course_url gradebook rows roster nbgrader_plugin nbgrader_feedback",
+    "nbgrader": "course course_url gradebook rows roster nbgrader_plugin nbgrader_feedback "
+    "collectors exporters",
     "sqlalchemy": "database gradebook rows nbgrader_plugin",
     "dask": "dask_cluster",
     "distributed": "dask_cluster",

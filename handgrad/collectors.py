@@ -1,0 +1,193 @@
+"""Whose a file of a bulk download from Canvas or Moodle is, for `nbgrader zip_collect`.
+
+    nbgrader zip_collect backprop --collector=handgrad.collectors.CanvasCollector
+    nbgrader zip_collect backprop --collector=handgrad.collectors.MoodleCollector
+
+The platform writes the student's number into the name of a file or folder; the rest of that name is the
+student's own choice, and so are all names within. So a number counts only where the platform put it,
+and a name that can be read in two ways is nobody's.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePath
+
+from nbgrader.plugins import FileNameCollectorPlugin
+
+from handgrad.plaintext import line, odd_name
+
+_NOTEBOOK = ".ipynb"
+# What Canvas and browsers append to the name of a file that was there before: -1, (1).
+_AGAIN = re.compile(r"(?:-\d+| ?\(\d+\))+$")
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A file of a student's: its own name, and whether the platform calls it late."""
+
+    student: str
+    name: str
+    late: bool = False
+
+
+def stem_of(name: str, stems: frozenset[str]) -> str:
+    """The notebook that a file of this name is meant as; "" where it is none of the assignment."""
+    own = name.removesuffix(_NOTEBOOK)
+    if own == name:
+        return ""
+    plain = own if own in stems else _AGAIN.sub("", own)
+    return plain if plain in stems else ""
+
+
+# Name, perhaps LATE, the student's number, the file's: and then whatever the student called it. Canvas
+# takes `_12_` out of people's names, but not `_12` at their end; a name all of signs is empty.
+_CANVAS = re.compile(r"(?=_(?P<late>LATE_)?(?P<student>\d+)_\d+_)")
+
+_ANONYMOUS = ("anon_", "LATE_anon_")  # graded without names: there is no number of anybody
+
+
+def canvas(parts: tuple[str, ...], stems: frozenset[str]) -> Owned | None:
+    """Whose a file at this path in a download of Canvas is; None where that is not certain."""
+    for depth, part in enumerate(parts):
+        readings = [
+            (found["student"], bool(found["late"]), _rest(part, found))
+            for found in _CANVAS.finditer(part)
+        ]
+        if part.startswith(_ANONYMOUS):
+            return None
+        if not readings:
+            continue
+        student, late, rest = readings[0]
+        last = depth == len(parts) - 1
+        certain = len({reading[0] for reading in readings}) == 1
+        if not certain and not (last and stem_of(rest, stems)):
+            return None
+        return Owned(student, rest if last else parts[-1], late)
+    return None
+
+
+def _rest(part: str, found: re.Match[str]) -> str:
+    """What follows the two numbers."""
+    tail = part[found.start() + len(f"_{found['late'] or ''}{found['student']}_") :]
+    return tail.partition("_")[2]
+
+
+# Full name, participant's number, the kind of submission. Moodle takes `_` out of the name.
+_MOODLE = re.compile(r"[^_]*_(?P<student>\d+)_assignsubmission_file(?:_(?P<rest>.*))?", re.DOTALL)
+
+
+def moodle(parts: tuple[str, ...], stems: frozenset[str]) -> Owned | None:
+    """Whose a file at this path in a download of Moodle is, with folders or without them."""
+    for depth, part in enumerate(parts):
+        found = _MOODLE.fullmatch(part)
+        if found:
+            last = depth == len(parts) - 1
+            return Owned(found["student"], (found["rest"] or "") if last else parts[-1])
+    return None
+
+
+class _Collector(FileNameCollectorPlugin):  # type: ignore[misc]
+    """Tells `nbgrader zip_collect` of each extracted file whose it is, and which notebook."""
+
+    def owner(self, parts: tuple[str, ...]) -> Owned | None:
+        """Whose the file at this path below the extracted folder is."""
+        raise NotImplementedError
+
+    def collect(self, submitted_file: str) -> dict[str, str] | None:
+        """nbgrader's question, asked once a file; None leaves the file alone."""
+        path = Path(submitted_file)
+        if path.suffix not in self.valid_ext or self._hidden(path):
+            return None
+        owned = self._owned(path)
+        if owned is None:
+            self.log.warning(
+                "%s is left alone: its name does not say for certain whose it is. Rename it as the "
+                "platform names files, or put it into submitted/ yourself",
+                line(str(path.relative_to(self._folder))),
+            )
+            return None
+        if owned.late and owned.student not in self._told:
+            self._told.add(owned.student)
+            self.log.warning(
+                "%s is late, and Canvas does not say by how much: write the time to %s, or lateness "
+                "costs nothing",
+                owned.student,
+                f"submitted/{owned.student}/{self._assignment}/timestamp.txt",
+            )
+        return {"student_id": owned.student, "file_id": self._names[path]}
+
+    def _hidden(self, path: Path) -> bool:
+        """Whether it is what a system keeps for itself: checkpoints, macOS's resource forks."""
+        parts = path.relative_to(self._folder).parts
+        return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+    def _owned(self, path: Path) -> Owned | None:
+        owned = self.owner(path.relative_to(self._folder).parts)
+        return None if owned is None or path.is_symlink() or odd_name(owned.name) else owned
+
+    @cached_property
+    def _names(self) -> dict[Path, str]:
+        """The name that each file is handed in under: the notebook's, where one file is meant as it.
+
+        Which of several counts is not guessed: under other names they wait for a person.
+        """
+        claims: dict[tuple[str, str], list[Path]] = {}
+        for path in sorted(self._folder.rglob(f"*{_NOTEBOOK}")):
+            owned = None if self._hidden(path) else self._owned(path)
+            if owned is not None:
+                stem = stem_of(owned.name, self._stems)
+                wanted = f"{stem}{_NOTEBOOK}" if stem else owned.name
+                claims.setdefault((owned.student, wanted), []).append(path)
+        names = {paths[0]: name for (_, name), paths in claims.items() if len(paths) == 1}
+        taken = set(claims)  # nbgrader stops altogether where a student has a name twice
+        for (student, wanted), paths in claims.items():
+            for path in paths if len(paths) > 1 else ():
+                name = f"one of {len(paths)} {wanted}"
+                while (student, name) in taken:
+                    name = f"another {name}"
+                taken.add((student, name))
+                names[path] = name
+        return names
+
+    @cached_property
+    def _told(self) -> set[str]:
+        return set()
+
+    @cached_property
+    def _assignment(self) -> str:
+        return str(self.parent.coursedir.assignment_id)
+
+    @cached_property
+    def _folder(self) -> Path:
+        """Where nbgrader put what it extracted."""
+        app = self.parent
+        return Path(
+            app.coursedir.root,
+            app.collect_directory_structure.format(
+                downloaded=app.downloaded_directory,
+                assignment_id=self._assignment,
+                collect_step=app.extracted_directory,
+            ),
+        )
+
+    @cached_property
+    def _stems(self) -> frozenset[str]:
+        """The assignment's notebooks."""
+        directory = self.parent.coursedir
+        released = directory.format_path(directory.release_directory, ".", self._assignment)
+        return frozenset(PurePath(path).stem for path in Path(released).glob(f"*{_NOTEBOOK}"))
+
+
+class CanvasCollector(_Collector):
+    """For the zip file that Canvas gives for *Download Submissions*; a student is Canvas's number."""
+
+    def owner(self, parts: tuple[str, ...]) -> Owned | None:
+        return canvas(parts, self._stems)
+
+
+class MoodleCollector(_Collector):
+    """For Moodle's *Download all submissions*; a student is the number of the grading worksheet."""
+
+    def owner(self, parts: tuple[str, ...]) -> Owned | None:
+        return moodle(parts, self._stems)
