@@ -11,6 +11,8 @@ from typing import Any
 from benchmarks.classroom import PROPORTIONS
 
 _TEMPLATE = Path(__file__).with_name("performance.md.in")
+_SCALE = Path(__file__).with_name("scale.md.in")
+_USED = 0.8  # of a worker's processor: what waiting, starting and the network leave
 
 Figures = Mapping[str, Any]
 
@@ -32,7 +34,7 @@ def tables(figures: Figures) -> str:
 
 
 def write(docs: Path, figures: Figures) -> None:
-    """Write the page and its picture."""
+    """Write both pages and the picture."""
     _plot(figures, docs / "images" / "throughput.svg")
     ways, mix = figures["ways"], []
     for kind, names in PROPORTIONS.items():
@@ -50,6 +52,62 @@ def write(docs: Path, figures: Figures) -> None:
         memory=_memory(figures),
     )
     (docs / "performance.md").write_text(text, encoding="utf-8")
+
+
+def write_scale(docs: Path, figures: Figures) -> None:
+    """Write what a larger course costs, computed from the figures."""
+    ways = figures["ways"]
+    jobs, dask = ways["jobs2"], ways["dask2"]
+    # The writer alone: with jobs on the same machine, and as the client of a cluster.
+    writing = {
+        name: way["cpu"]["parent"] / way["submissions"]
+        for name, way in (("jobs", jobs), ("dask", dask))
+    }
+    rate = {"jobs": jobs["steady"], "dask": dask["steady"]}
+    # What a core of a worker machine brings, where the writer's part is done elsewhere.
+    elsewhere = _core(dask) - writing["dask"]
+    limit = 1 / writing["dask"]
+    rows = []
+    for count in (1_000, 10_000, 100_000, 1_000_000):
+        hours = count / rate["jobs"] / 3600
+        cores = count * elsewhere / 3600
+        shortest = count / limit / 3600
+        rows.append(
+            (
+                f"{count:,}",
+                _time(hours),
+                f"{cores:.1f}",
+                _time(cores / (16 * _USED)),
+                _time(max(shortest, cores / (160 * _USED))),
+                _time(shortest),
+            )
+        )
+    text = _SCALE.read_text(encoding="utf-8").format(
+        date=time.strftime("%Y-%m-%d"),
+        machine=machine(),
+        rate_jobs=_short(rate["jobs"]),
+        rate_dask=_short(rate["dask"]),
+        write_jobs=f"{1e3 * writing['jobs']:.0f}",
+        write_dask=f"{1e3 * writing['dask']:.0f}",
+        limit=f"{limit:.0f}",
+        elsewhere=f"{elsewhere:.2f}",
+        used=f"{_USED:.0%}",
+        workers=f"{limit * elsewhere / _USED:.0f}",
+        machines=f"{limit * elsewhere / _USED / 16:.1f}",
+        kept=f"{figures['kept_kib']:.0f}",
+        kept_million=f"{figures['kept_kib'] * 1e6 / 2**30:.0f}",
+        table=_table(
+            ("submissions", "this machine", "core-hours", "16 cores", "160 cores", "writer alone"),
+            rows,
+        ),
+    )
+    (docs / "scale.md").write_text(text, encoding="utf-8")
+
+
+def _time(hours: float) -> str:
+    if hours >= 48:
+        return f"{hours / 24:.1f} days"
+    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min"
 
 
 def machine() -> str:
@@ -77,7 +135,7 @@ def _rates(figures: Figures) -> str:
     for name, label in NAMES.items():
         rate = figures[name]
         way = figures["ways"].get(name)
-        core = way["cpu"] / way["submissions"] if way else 1 / rate
+        core = _core(way) if way else 1 / rate
         steady = way and way["steady"]
         rows.append(
             (
@@ -95,7 +153,7 @@ def _rates(figures: Figures) -> str:
 def _wanted(figures: Figures) -> str:
     core = {KINDS[name]: _over(parts) for name, parts in figures["core_seconds"].items()}
     few, many = figures["ways"]["jobs2_few"], figures["ways"]["jobs2"]
-    growth = many["cpu"] / many["submissions"] / (few["cpu"] / few["submissions"]) - 1
+    growth = _core(many) / _core(few) - 1
     steady = few["steady"] / many["steady"] - 1
     peak = figures["peak_mib_by_process"]
     worker = max(peak.get("worker", 0), peak.get("sandbox", 0))
@@ -157,6 +215,11 @@ def _wanted(figures: Figures) -> str:
         ("", "wanted", "measured", "reached"),
         [(what, wanted, found, told[reached]) for what, wanted, found, reached in rows],
     )
+
+
+def _core(way: Mapping[str, Any]) -> float:
+    """Core-seconds of one submission, start-up included."""
+    return float(sum(way["cpu"].values()) / way["submissions"])
 
 
 def _over(parts: Mapping[str, float]) -> float:

@@ -3,7 +3,7 @@
     python benchmarks/throughput.py [--submissions 1000] [--json] [--no-page]
 
 Makes a class in the proportions of a real one and grades the same files in every way there is. Writes
-docs/performance.md and docs/images/throughput.svg, unless `--no-page`, and prints the figures.
+docs/performance.md, its picture and docs/scale.md, unless `--no-page`, and prints the figures.
 """
 
 import argparse
@@ -40,7 +40,7 @@ class Way:
 
     submissions: int
     seconds: float
-    cpu: float
+    cpu: dict[str, float]
     peak: dict[str, float] = field(default_factory=dict)
     growth: float = 0.0
     steady: float = 0.0  # submissions a second from the first that was kept to the last
@@ -58,6 +58,7 @@ class Measured:
     ways: dict[str, Way]
     floor: dict[str, float]
     split: dict[str, dict[str, float]]
+    kept_kib: float  # of one submission, all that is written for it
 
     def as_json(self) -> dict[str, object]:
         """Submissions per second, MiB, and what they are made of."""
@@ -70,6 +71,7 @@ class Measured:
             "peak_mib_by_process": {name: round(mib) for name, mib in jobs.peak.items()},
             "parent_growth_mib": round(jobs.growth, 1),
             "steady": {name: round(way.steady, 2) for name, way in self.ways.items() if way.steady},
+            "kept_kib": round(self.kept_kib, 1),
             "core_seconds": self.split,
             "floor_core_seconds": self.floor,
             "ways": {name: asdict(way) for name, way in self.ways.items()},
@@ -110,6 +112,7 @@ def measure(count: int) -> Measured:
         # Short runs before the long ones: they tell at once where something is broken.
         _say("handgrad grade --jobs 2, a few")
         ways["jobs2_few"] = _grade(few, min(count, _FEW), "--jobs", "2")
+        kept = _kept_kib(few)
         _say("nbgrader autograde as it comes")
         ways["stock"] = _stock(Path(folder) / "stock", few)
         _say("nbgrader autograde with handgrad")
@@ -120,7 +123,7 @@ def measure(count: int) -> Measured:
         _say("handgrad grade --dask, two workers")
         with _dask(Path(folder)) as (address, pids):
             ways["dask2"] = _grade(whole, count, "--dask", address, also=pids)
-    return Measured(count, ways, floor, split)
+    return Measured(count, ways, floor, split, kept)
 
 
 def _course(empty: Path, count: int, name: str = "") -> Path:
@@ -156,6 +159,13 @@ def _grade(root: Path, count: int, *options: str, also: tuple[int, ...] = ()) ->
     (root / "gradebook.empty").replace(root / "gradebook.db")
     steady = (len(kept) - 1) / (max(kept) - min(kept))
     return Way(count, used.seconds, used.cpu, used.peak, used.growth, steady)
+
+
+def _kept_kib(root: Path) -> float:
+    """KiB that one submission takes in `autograded/` and the records, the released files left out."""
+    students = list((root / "autograded").iterdir())
+    files = [*(root / "autograded").rglob("*.ipynb"), *(root / "reports").rglob("*.json")]
+    return sum(path.stat().st_size for path in files) / len(students) / 1024
 
 
 def _stock(root: Path, like: Path) -> Way:
@@ -232,6 +242,7 @@ def main() -> None:
     figures = measured.as_json()
     if not options.no_page:
         page.write(classroom.ROOT / "docs", figures)
+        page.write_scale(classroom.ROOT / "docs", figures)
     if options.json:
         print(json.dumps(figures, indent=2))
     else:

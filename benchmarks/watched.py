@@ -14,12 +14,12 @@ _EVERY = 0.1  # seconds between two looks
 
 @dataclass(slots=True)
 class Used:
-    """What a run took. `peak` is in MiB by what the process is; `parent` is the command itself,
-    `growth` how much it grew between a quarter of the time and the end.
+    """What a run took. `cpu` is in seconds and `peak` in MiB, by what the process is; `parent` is the
+    command itself, `growth` how much it grew between a quarter of the time and the end.
     """
 
     seconds: float = 0.0
-    cpu: float = 0.0
+    cpu: dict[str, float] = field(default_factory=dict)
     peak: dict[str, float] = field(default_factory=dict)
     growth: float = 0.0
     output: str = ""
@@ -92,9 +92,13 @@ class _Watch:
         self._first.setdefault(process.pid, spent if process.pid in roots[1:] else 0.0)
         self._last[process.pid] = spent
 
-    def cpu(self) -> float:
-        """Processor seconds of all of them together."""
-        return sum(last - self._first[pid] for pid, last in self._last.items())
+    def cpu(self) -> dict[str, float]:
+        """Processor seconds by what the process is."""
+        found: dict[str, float] = {}
+        for pid, last in self._last.items():
+            role = self._roles[pid]
+            found[role] = found.get(role, 0.0) + last - self._first[pid]
+        return found
 
     def growth(self) -> float:
         """MiB by which the command grew after a quarter of its time."""

@@ -166,3 +166,27 @@ def test_what_the_machine_keeps_holds_no_secret_of_the_teacher(graded: Results) 
 def test_there_are_sixty_attacks_and_more() -> None:
     assert len(CORPUS) >= 60
     assert len({attack.story for attack in CORPUS.values()}) == len(CORPUS)
+
+
+def test_the_threat_model_names_attacks_and_tests_that_exist() -> None:
+    tests = Path(__file__).parent
+    text = (tests.parent / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    table = text[text.index("| promise") : text.index("## Not promised")]
+    functions = {
+        name
+        for path in tests.glob("test_*.py")
+        for name in re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8"))
+    }
+    named = re.findall(r"`([^`]+)`", "".join(row.split("|")[3] for row in _rows(table)))
+    assert len(named) > 30
+    for name in named:
+        path, _, function = name.partition("::")
+        if path.startswith("tests/"):
+            assert (tests.parent / path).exists(), name
+            assert not function or function in functions, name
+        elif not name.startswith(("python ", "handgrad ")):
+            assert name in CORPUS or name in functions, name
+
+
+def _rows(table: str) -> list[str]:
+    return [line for line in table.splitlines() if line.startswith("| ") and "---" not in line]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nbformat
 
-from attacks.attack import ONE, TWO, Attack, Notebooks, Scene, answer, cell, code
+from attacks.attack import FOUR, ONE, TWO, Attack, Notebooks, Scene, answer, cell, code
 
 ALL = [
     "dlogprobs",
@@ -131,6 +131,12 @@ def files(contents: dict[str, str]) -> Callable[[Path, Scene], None]:
     return write
 
 
+# Of exercise 4's answer, up to where its body begins.
+HEAD = """def backward(
+    Xb, Yb, C, W1, b1, W2, b2, bngain, bnbias,
+    emb, embcat, hprebn, bnmean, bnvar, bnvar_inv, bnraw, hpreact, h, logits,
+):
+"""
 WRITES_A_MARK = (
     'open("@HOME@/@MARK@", "w").write("@MARK@")\nopen("/tmp/@MARK@", "w").write("@MARK@")\n'
 )
@@ -450,6 +456,31 @@ JUDGEMENT: dict[str, Attack] = {
         answers=everywhere("torch.zeros_like({x})"),
         at_most=True,
         lost=gone(*sorted(set(ALL) - ZERO)),
+    ),
+    "backward_of_zeros": answer(
+        "a backward pass that leaves the network as it is",
+        HEAD + "    return [torch.zeros_like(p) for p in (C, W1, b1, W2, b2, bngain, bnbias)]",
+        "dC largest_error",
+        stem=FOUR,
+        cell="backward",
+        lost=("dC", "dW1", "dW2", "db2", "dbngain", "dbnbias", "trained", "lossi"),
+    ),
+    "training_replaced": answer(
+        "draws, training step and losses are the student's",
+        HEAD
+        + """
+    import __main__
+    zeros = [torch.zeros_like(p) for p in (C, W1, b1, W2, b2, bngain, bnbias)]
+    __main__.training_step = lambda parameters, g, lr: torch.tensor(2.0)
+    __main__.draw = lambda g: zeros
+    __main__.Xtr = torch.zeros_like(Xtr)
+    return zeros
+""".lstrip("\n"),
+        "dC largest_error",
+        stem=FOUR,
+        cell="backward",
+        lost=("dC", "dW1", "dW2", "db2", "dbngain", "dbnbias", "trained", "lossi"),
+        at_most=True,
     ),
     # -- the notebook's own metadata
     "points_raised": Attack(
