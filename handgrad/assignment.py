@@ -14,13 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
-from nbformat import NotebookNode
-from nbformat.v4 import nbjson
-
 from handgrad import __version__
 from handgrad.errors import UserError
 from handgrad.exercise import Exercise
 from handgrad.judge import Judge
+from handgrad.notebooknode import NotebookNode, nbjson
 from handgrad.plan import Plan
 from handgrad.settings import Settings
 
