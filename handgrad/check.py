@@ -9,12 +9,9 @@ from rich.console import Console
 
 from handgrad.assignment import Assignment
 from handgrad.errors import UserError
-from handgrad.feedback import edges_of, page
-from handgrad.lecture import convert, recognise, written
 from handgrad.mark import Marked, Marker
 from handgrad.matching import slots_of
 from handgrad.notebookfile import RawCell, parse
-from handgrad.syllabus import Syllabus
 from handgrad.table import table
 from handgrad.verdict import Note, Report
 from handgrad.words import say, tell, text
@@ -98,6 +95,10 @@ def _belonging(
 def _of_the_lecture(
     cells: tuple[RawCell, ...], path: Path, known: list[Assignment]
 ) -> tuple[Assignment, dict[str, bytes], Mapping[str, tuple[Note, ...]]]:
+    # Here, as most notebooks are a course's own and should not wait for it.
+    from handgrad.lecture import convert, recognise, written
+    from handgrad.syllabus import Syllabus
+
     for assignment in known:
         table_of_names = assignment.graders / "lecture.toml"
         if not table_of_names.is_file():
@@ -144,6 +145,8 @@ def as_json(checked: Checked) -> dict[str, object]:
 
 def as_html(checked: Checked) -> str:
     """The report as the page a student of a course would get."""
+    from handgrad.feedback import edges_of, page
+
     assignment = checked.assignment
     return page(
         checked.report,
