@@ -11,11 +11,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from coursedir import ASSIGNMENT, make_course, nbgrader, scores
+from coursedir import ASSIGNMENT, hand_in, make_course, nbgrader, scores
 from jupyterserver import JupyterServer, jupyter_server
 from nbgrader.utils import get_username
 
-from demo.classroom import CLASS, ONE, Course
+from demo.classroom import CLASS, ONE, Course, Student
 
 COURSE = "handgrad"
 ME = get_username()  # the exchange knows people by their accounts
@@ -92,6 +92,8 @@ def test_an_assignment_goes_out_and_comes_back_and_its_feedback_goes_out(
         "why_db1_is_zero",
     }
 
+    hand_in(one.course, "by_mail", Student("nothing of the exchange", solved=False))
+    one.run(one.course, "autograde", ASSIGNMENT)
     one.run(one.course, "generate_feedback", ASSIGNMENT)
     one.run(one.course, "release_feedback", ASSIGNMENT)
     one.run(one.student, "fetch_feedback", ASSIGNMENT, *of_course)
