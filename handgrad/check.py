@@ -9,6 +9,7 @@ from rich.console import Console
 
 from handgrad.assignment import Assignment
 from handgrad.errors import UserError
+from handgrad.launch import Launched
 from handgrad.mark import Marked, Marker
 from handgrad.matching import slots_of
 from handgrad.notebookfile import RawCell, parse
@@ -35,7 +36,13 @@ class Checked:
         return self.marked.report
 
 
-def check(notebook: Path, course: Path | None, *, sandboxed: bool = True) -> Checked:
+def check(
+    notebook: Path,
+    course: Path | None,
+    *,
+    sandboxed: bool = True,
+    launched: Launched | None = None,
+) -> Checked:
     """Grade one notebook file: one of a course, or the lecture's own; its cells tell which.
 
     Raises UserError where the file cannot be read, or is no notebook of any assignment.
@@ -61,7 +68,7 @@ def check(notebook: Path, course: Path | None, *, sandboxed: bool = True) -> Che
     else:
         assignment, files, sources = _of_the_lecture(cells, notebook, known)
         only = assignment
-    with Marker(only, sandboxed=sandboxed) as marker:
+    with Marker(only, sandboxed=sandboxed, launched=launched) as marker:
         return Checked(assignment, marker.mark(notebook.stem, files), sources)
 
 

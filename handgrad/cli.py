@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,12 +105,18 @@ def find_course(start: Path) -> Path | None:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from handgrad.launch import Launched, launch
+
+    launched: Launched | None = None
+    with suppress(UserError):  # what there is to say about it is said when it is needed
+        launched = launch(sandboxed=not options.no_sandbox)
     from handgrad.check import as_html, as_json, check, print_table
 
     result = check(
         options.notebook,
         options.course or find_course(Path.cwd()),
         sandboxed=not options.no_sandbox,
+        launched=launched,
     )
     if options.html:
         _write(options.html, as_html(result))

@@ -9,14 +9,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from types import TracebackType
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from torch import Tensor
 
-from handgrad import sandbox, wire
+from handgrad import wire
 from handgrad.border import BorderError, run_of
 from handgrad.errors import UserError
 from handgrad.evidence import Attempt, Evidence, RunResult
+from handgrad.launch import Launched, launch
 from handgrad.limits import Limits
 from handgrad.plan import Cell, Plan
 
@@ -47,7 +48,10 @@ class Executor:
         limits: Limits,
         *,
         sandboxed: bool = True,
+        launched: Launched | None = None,
     ) -> None:
+        """`launched` is a worker that was started before, to be used for the first one."""
+        self._early = launched
         self._files = files
         self._plans = plans
         self._prefixes = prefixes
@@ -134,27 +138,14 @@ class Executor:
                 raise _WorkerGoneError(f"a frame of kind {kind!r}")
 
     def _start(self) -> None:
-        to_read, self._outward = os.pipe()
-        self._inward, to_write = os.pipe()
-        self._complaints = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 (closed in _stop)
-        try:
-            make = sandbox.jailed if self._sandboxed else sandbox.unjailed
-            launch = make(to_read, to_write)
-            self._process = subprocess.Popen(
-                launch.command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._complaints,
-                env=launch.environment,
-                pass_fds=(to_read, to_write),
-                start_new_session=True,
-            )
-        finally:
-            os.close(to_read)
-            os.close(to_write)
+        started, self._early = self._early, None
+        if started is None or started.sandboxed != self._sandboxed:
+            started = launch(sandboxed=self._sandboxed)
+        self._process, self._complaints = started.process, started.complaints
+        self._inward, self._outward = started.inward, started.outward
         self._home = None if self._sandboxed else tempfile.TemporaryDirectory(prefix="handgrad-")
         try:
-            self._send(*self._setup(launch.uid))
+            self._send(*self._setup(started.uid))
             header, _ = self._receive(time.monotonic() + _START_SECONDS)
         except (_WorkerGoneError, wire.WireError, OSError) as error:
             said = self._said()

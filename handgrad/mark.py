@@ -17,6 +17,7 @@ from handgrad.execute import Executor
 from handgrad.grade import Graders, Sheet, judge_sheets
 from handgrad.intake import take
 from handgrad.judge import PUBLIC
+from handgrad.launch import Launched
 from handgrad.pytest_plugin import Judgements
 from handgrad.submission import Prepared, blank, prefix, read
 from handgrad.verdict import Note, Report
@@ -36,11 +37,14 @@ class Marked:
 class Marker:
     """Marks submissions of one assignment; start-up is paid once, by entering it."""
 
-    def __init__(self, assignment: Assignment, *, sandboxed: bool = True) -> None:
+    def __init__(
+        self, assignment: Assignment, *, sandboxed: bool = True, launched: Launched | None = None
+    ) -> None:
+        """`launched` is a worker that was started before (see `launch`)."""
         # Every tensor here is small: with more threads torch spends its time handing them over.
         torch.set_num_threads(1)
         self.assignment = assignment
-        self._executor = executor(assignment, sandboxed=sandboxed)
+        self._executor = executor(assignment, sandboxed=sandboxed, launched=launched)
         self._graders = Graders(assignment)
 
     def __enter__(self) -> "Marker":
@@ -108,7 +112,9 @@ class _Reader:
         return found
 
 
-def executor(assignment: Assignment, *, sandboxed: bool = True) -> Executor:
+def executor(
+    assignment: Assignment, *, sandboxed: bool = True, launched: Launched | None = None
+) -> Executor:
     """The sandbox that runs this assignment's notebooks."""
     return Executor(
         assignment.files,
@@ -116,6 +122,7 @@ def executor(assignment: Assignment, *, sandboxed: bool = True) -> Executor:
         {stem: prefix(assignment.release[stem]) for stem in assignment.exercises},
         assignment.settings.limits,
         sandboxed=sandboxed,
+        launched=launched,
     )
 
 

@@ -22,7 +22,7 @@ AREAS: Mapping[str, str] = {
     "mathematics": "steps exercise compare residual reference diagnose answersheet judge",
     "inside the jail": "answers autograd_off cellcode clock doors doorseen figures given jail namespace "
     "runner hugepages seccomp shell tape watch wire worker",
-    "around the jail": "sandbox border execute breakouts doctor",
+    "around the jail": "sandbox launch border execute breakouts doctor",
     "notebook files": "notebooknode notebookfile matching submission intake display",
     "the lecture's notebook": "likeness alias effects statements flow outline renaming syllabus candidate "
     "extract trainingloop training choice reading lecture",
