@@ -73,9 +73,15 @@ def take(browser: Browser, course: Path, shot: Shot) -> Path:
     assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{shot.name}: too wide"
     page.locator(shot.at).first.evaluate("e => window.scrollTo(0, e.offsetTop - 12)")
     page.wait_for_timeout(100)
-    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    path = save(page.screenshot(), shot.name)
     context.close()
-    path = HERE / f"{shot.name}.png"
+    return path
+
+
+def save(screenshot: bytes, name: str) -> Path:
+    """Keep a picture beside this file, in as many colours as it needs to be read."""
+    path = HERE / f"{name}.png"
+    picture = Image.open(io.BytesIO(screenshot)).convert("RGB")
     picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
     return path
 
