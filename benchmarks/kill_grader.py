@@ -3,7 +3,7 @@
     python benchmarks/kill_grader.py [--kills 20] [--seed 1]
 
 `handgrad grade` is started on a class that handed in, killed with SIGKILL while it marks and writes,
-started again, and so on; every second time everything is made due again, so that there is something to
+started again, and so on; when everybody is graded, all is made due again, so that there is something to
 cut short. Then it is left alone, and every table and every graded notebook is compared with those of a
 run that nobody disturbed. Ends with status 1 where one differs or a process is left.
 """
@@ -38,17 +38,18 @@ def kept_since(before: dict[str, float], course: Path) -> int:
     return sum(before.get(student) != at for student, at in records(course).items())
 
 
-def kill_once(course: Path, dice: random.Random, force: bool) -> tuple[str, int]:
+def kill_once(course: Path, dice: random.Random) -> tuple[str, int]:
     """What had been kept when it was killed, in words, and how many processes were left."""
     before = records(course)
-    command = [*COMMAND, "--force"] if force else COMMAND
+    command = [*COMMAND, "--force"] if len(before) == len(STUDENTS) else COMMAND
+    wanted = dice.randint(0, len(STUDENTS) - len(before) % len(STUDENTS))
     run = subprocess.Popen(
         command, cwd=course, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    wanted = dice.randint(0, len(STUDENTS) - 1)
     while run.poll() is None and kept_since(before, course) < wanted:
         time.sleep(0.01)
-    time.sleep(dice.uniform(0, 0.5))
+    # Before the first is kept there are seconds of starting up; later ones are close together.
+    time.sleep(dice.uniform(0, 0.3 if wanted else 5.0))
     family = psutil.Process(run.pid).children(recursive=True) if run.poll() is None else []
     run.kill()
     status = run.wait()
@@ -69,7 +70,7 @@ def main() -> int:
         course = make_course(Path(folder) / "course")
         killed = at = 0
         while killed < options.kills:
-            said, alive = kill_once(course, dice, force=at % 2 == 1)
+            said, alive = kill_once(course, dice)
             at += 1
             killed += said.startswith("killed")
             left += alive
