@@ -101,8 +101,9 @@ class _Watch:
         return found
 
     def growth(self) -> float:
-        """MiB by which the command grew after a quarter of its time."""
-        return self._parent[-1] - self._parent[len(self._parent) // 4] if self._parent else 0.0
+        """MiB by which the command grew after a quarter of its time; it has let go of all at the end."""
+        quarters = self._parent[len(self._parent) // 4 :]
+        return max(quarters) - quarters[0] if quarters else 0.0
 
 
 def _is_sandbox(process: psutil.Process) -> bool:
