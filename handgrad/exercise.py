@@ -71,7 +71,9 @@ class Exercise:
     repeats the notebook's given cells: one Draw, or several where the notebook stacks the gradients of
     several draws (`stacked`, answers then have a leading axis). `public` are the notebook's own
     parameters. `more` gives targets for variables that are not gradients. `axes` names the axes of a
-    value for people ("example", "character"); a stacked answer has one axis more in front.
+    value for people ("example", "character"); a stacked answer has one axis more in front. `shortened`
+    are parameters whose value in `public` is not the notebook's but that of hidden runs, so that these
+    are short.
     """
 
     graph: Graph
@@ -83,3 +85,4 @@ class Exercise:
     more: Callable[[Parameters, Files], Mapping[str, Target]] = nothing_more
     mistakes: tuple[Mistake, ...] = ()
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    shortened: tuple[str, ...] = ()

@@ -103,8 +103,7 @@ class Judge:
 
     def _varied(self, scenario: str) -> set[str]:
         found = next(s for s in self.exercise.scenarios if s.name == scenario)
-        hidden_only = {"max_steps"} & set(self.exercise.public)
-        return {"seed", *found.parameters, *hidden_only}
+        return {"seed", *found.parameters, *self.exercise.shortened}
 
     def _alone_run(
         self, key: str, parameters: Mapping[str, int | float], replacements: Mapping[str, Tensor]
