@@ -54,7 +54,11 @@ class Diagnosis:
             if fitting:
                 return tuple(fitting[:MOST_OFFERED])
             # After the assignment's own mistakes, since a formula may be wrong and a constant.
-            if tier == 0 and _same_whatever_the_data([s.got for s in sightings]):
+            if (
+                tier == 0
+                and _same_whatever_the_data([s.got for s in sightings])
+                and not _same_whatever_the_data([s.wanted.want for s in sightings])
+            ):
                 return (Note("constant"),)
         first = sightings[0]
         if match_shape(tuple(first.got.shape), tuple(first.wanted.want.shape)) == "other":

@@ -1,12 +1,17 @@
 """Verdicts on a network the engine has never heard of: attention with layer normalisation."""
 
+from types import SimpleNamespace
+
 import attention
 import pytest
+import torch
 from hand import judged
 
 from handgrad.evidence import Evidence
+from handgrad.exercise import Draw, Exercise
 from handgrad.judge import Judge, seed_for
 from handgrad.settings import Settings
+from handgrad.steps import Graph, Step
 from handgrad.verdict import Verdict
 
 
@@ -73,6 +78,30 @@ def test_a_slip_is_wrong_at_its_own_step_and_named(judge, variable, code, named,
     (note,) = found[variable].diagnoses
     assert note.code == named
     assert parts.items() <= note.parts.items()
+
+
+def test_numbers_that_ignore_the_data_are_called_so(judge):
+    code = "dq = torch.arange(30.0).reshape(6, 5)"
+    found = judged(judge, {**attention.SOLUTION, "dq": code})
+    assert [note.code for note in found["dq"].diagnoses] == ["constant"]
+
+
+def test_a_wrong_constant_is_not_called_typed_in_where_the_right_answer_is_one_too():
+    graph = Graph((Step("sq", ("x",), lambda x, k: x**2), Step("loss", ("sq",), _mean)))
+    exercise = Exercise(graph, ("sq", "x"), _draw, {"seed": 1}, attention.EXERCISE.scenarios)
+    answers = {"dsq": "dsq = torch.ones_like(sq)", "dx": "dx = 2 * x * dsq"}
+    found = judged(Judge("mean", exercise, {}, Settings(), "s"), answers)
+    (note,) = found["dsq"].diagnoses
+    assert (note.code, note.parts["factor"]) == ("factor", "n")
+
+
+def _mean(sq, k):
+    return sq.sum() / k.n
+
+
+def _draw(p, _files):
+    x = torch.randn(5, generator=torch.Generator().manual_seed(int(p["seed"])))
+    return [Draw({"x": x}, SimpleNamespace(n=5))]
 
 
 def test_two_mistakes_are_both_found_at_their_own_steps(judge):
