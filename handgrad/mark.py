@@ -48,8 +48,12 @@ class Marker:
         self._graders = Graders(assignment)
 
     def __enter__(self) -> "Marker":
-        self._executor.__enter__()
-        self._graders.__enter__()
+        self._graders.__enter__()  # they are collected while the sandbox gets ready
+        try:
+            self._executor.__enter__()
+        except BaseException:
+            self._graders.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(

@@ -7,6 +7,7 @@ worker's word, its body is the child's and may be forged.
 
 import gc
 import importlib
+import itertools
 import os
 import sys
 import time
@@ -25,6 +26,7 @@ from handgrad.given import GivenCellFailedError, Kitchen
 from handgrad.limits import Limits
 from handgrad.plan import Cell, Plan, Run
 from handgrad.runner import Runner
+from handgrad.shell import Shell
 from handgrad.shell import start as start_shell
 from handgrad.watch import Watch
 
@@ -37,7 +39,11 @@ class Worker:
     """Everything that is made once and then only forked."""
 
     def __init__(
-        self, setup: Mapping[str, Any], files: Mapping[str, bytes], plans: Mapping[str, Plan]
+        self,
+        setup: Mapping[str, Any],
+        files: Mapping[str, bytes],
+        plans: Mapping[str, Plan],
+        shell: Shell,
     ) -> None:
         self._limits = Limits(**setup["limits"])
         self._files = files
@@ -48,9 +54,7 @@ class Worker:
         self._doors = Doors()
         self._clock = Clock()
         self._code: dict[tuple[int, str], CellCode] = {}
-        torch.set_num_threads(1)
-        figures.prepare()
-        self._shell = start_shell()
+        self._shell = shell
         autograd_off.shut(self._doors)
         jail.lay_out(files, self._home)
         sys.path.insert(0, str(self._home))
@@ -64,16 +68,17 @@ class Worker:
         }
         gc.collect()
         gc.freeze()  # so that a collection in a child does not touch, and copy, every page
-        hugepages.collapse()
 
     def serve(self, inward: int, outward: int) -> None:
         """Take submissions until the grader hangs up."""
         wire.write(outward, wire.frame({"kind": "ready"}))
-        while True:
+        for number in itertools.count():
             try:
                 job, _ = wire.read(inward, MOST_FRAME)
             except wire.Closed:
                 return
+            if number == 1:  # it takes as long as it saves with twenty: not for one notebook alone
+                hugepages.collapse()
             self._submission(job, outward)
             wire.write(outward, wire.frame({"kind": "done"}))
 
@@ -172,12 +177,16 @@ class Worker:
 
 def main(inward: int, outward: int) -> None:
     """Be a worker on these two descriptors."""
+    # Before the grader has anything to say: it may be importing torch itself.
+    torch.set_num_threads(1)
+    figures.prepare()
+    shell = start_shell()
     try:
         setup, body = wire.read(inward, MOST_FRAME)
     except wire.Closed:
         return  # the grader changed its mind
     try:
-        worker = _made(setup, wire.unpack(body))
+        worker = _made(setup, wire.unpack(body), shell)
     except GivenCellFailedError as error:
         wire.write(outward, wire.frame({"kind": "broken", "why": str(error)}))
         return
@@ -185,7 +194,7 @@ def main(inward: int, outward: int) -> None:
     os._exit(0)  # torch takes a while to tidy up, and nothing here is worth it
 
 
-def _made(setup: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Worker:
+def _made(setup: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], shell: Shell) -> Worker:
     files = {name: text.encode("latin-1") for name, text in setup["files"].items()}
     plans = {
         name: Plan(
@@ -204,4 +213,4 @@ def _made(setup: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Work
         )
         for name, plan in setup["plans"].items()
     }
-    return Worker(setup, files, plans)
+    return Worker(setup, files, plans, shell)
