@@ -1,7 +1,7 @@
 """The course as nbgrader sees it: names and wiring, no logic."""
 
-from handgrad.course import with_scripts_on_path
 from handgrad.course_url import CourseUrl
+from handgrad.store.course import with_scripts_on_path
 
 c = get_config()  # noqa: F821 - nbgrader puts it here
 

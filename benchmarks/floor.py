@@ -15,10 +15,10 @@ from types import SimpleNamespace
 import torch
 
 from benchmarks.classroom import ASSIGNMENT, files_of
-from handgrad.assignment import Assignment
-from handgrad.cellcode import CellCode, compiled
+from handgrad.grading.assignment import Assignment
+from handgrad.jailed.cellcode import CellCode, compiled
+from handgrad.notebooks.submission import prefix, read
 from handgrad.plan import Run
-from handgrad.submission import prefix, read
 
 _REPEAT = 5
 

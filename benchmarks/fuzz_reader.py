@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from demo.classroom import Course  # noqa: E402
 from handgrad.errors import UserError  # noqa: E402
 from handgrad.limits import Limits  # noqa: E402
-from handgrad.submission import read  # noqa: E402
+from handgrad.notebooks.submission import read  # noqa: E402
 
 SLOW = 2.0  # seconds of the processor for one input
 LIMITS = Limits(notebook_mib=4)

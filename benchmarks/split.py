@@ -15,13 +15,13 @@ import psutil
 import torch
 
 from benchmarks.classroom import ASSIGNMENT, files_of
-from handgrad.course import Course
-from handgrad.execute import Executor
-from handgrad.grade import Graders
-from handgrad.gradebook import Gradebook
-from handgrad.intake import take
-from handgrad.ledger import Ledger
-from handgrad.marking import Source, cool, describe, mark
+from handgrad.grading.grade import Graders
+from handgrad.many.ledger import Ledger
+from handgrad.many.marking import Source, cool, describe, mark
+from handgrad.notebooks.intake import take
+from handgrad.sandbox.execute import Executor
+from handgrad.store.course import Course
+from handgrad.store.gradebook import Gradebook
 
 
 class _Meter:

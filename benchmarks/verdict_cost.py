@@ -19,13 +19,13 @@ import nbformat
 import psutil
 
 from demo.classroom import solutions
-from handgrad.assignment import Assignment
-from handgrad.execute import Executor
-from handgrad.judge import PUBLIC
-from handgrad.mark import Marker
+from handgrad.gradients.judge import PUBLIC
+from handgrad.grading.assignment import Assignment
+from handgrad.grading.mark import Marker
+from handgrad.grading.selfcheck import edited
+from handgrad.notebooks.submission import prefix, read
 from handgrad.plan import Cell
-from handgrad.selfcheck import edited
-from handgrad.submission import prefix, read
+from handgrad.sandbox.execute import Executor
 
 ROOT = Path(__file__).resolve().parents[1]
 STEM = "1_every_step"

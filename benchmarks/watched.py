@@ -108,7 +108,7 @@ class _Watch:
 
 def _is_sandbox(process: psutil.Process) -> bool:
     line = process.cmdline()
-    return "bwrap" not in line[0] and "handgrad.worker import" in " ".join(line)
+    return "bwrap" not in line[0] and "handgrad.jailed.worker import" in " ".join(line)
 
 
 def _role(process: psutil.Process, roots: Sequence[int]) -> str:
@@ -120,8 +120,8 @@ def _role(process: psutil.Process, roots: Sequence[int]) -> str:
         return "student"
     for sign, role in (
         ("bwrap", "bubblewrap"),
-        ("handgrad.worker import", "sandbox"),
-        ("handgrad.workers", "worker"),
+        ("handgrad.jailed.worker import", "sandbox"),
+        ("handgrad.many.workers", "worker"),
         ("ipykernel", "kernel"),
         ("dask_scheduler", "dask scheduler"),
     ):

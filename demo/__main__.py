@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from demo.classroom import CLASS, make
-from handgrad.records import Records
+from handgrad.pages.words import amount, say
+from handgrad.store.records import Records
 from handgrad.verdict import Report, Verdict
-from handgrad.words import amount, say
 
 ROOT = Path(__file__).resolve().parents[1]
 ASSIGNMENT = "backprop"

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from handgrad.assignment import Assignment
 from handgrad.errors import UserError
-from handgrad.launch import Launched
-from handgrad.mark import Marked, Marker
-from handgrad.matching import slots_of
-from handgrad.notebookfile import RawCell, parse
-from handgrad.table import table
+from handgrad.grading.assignment import Assignment
+from handgrad.grading.mark import Marked, Marker
+from handgrad.notebooks.matching import slots_of
+from handgrad.notebooks.notebookfile import RawCell, parse
+from handgrad.pages.table import table
+from handgrad.pages.words import say, tell, text
+from handgrad.sandbox.launch import Launched
 from handgrad.verdict import Note, Report
-from handgrad.words import say, tell, text
 
 PACKAGED = "backprop"  # what the package brings for those who have no course
 
@@ -103,8 +103,8 @@ def _of_the_lecture(
     cells: tuple[RawCell, ...], path: Path, known: list[Assignment]
 ) -> tuple[Assignment, dict[str, bytes], Mapping[str, tuple[Note, ...]]]:
     # Here, as most notebooks are a course's own and should not wait for it.
-    from handgrad.lecture import convert, recognise, written
-    from handgrad.syllabus import Syllabus
+    from handgrad.lecture.conversion import convert, recognise, written
+    from handgrad.lecture.syllabus import Syllabus
 
     for assignment in known:
         table_of_names = assignment.graders / "lecture.toml"
@@ -152,7 +152,7 @@ def as_json(checked: Checked) -> dict[str, object]:
 
 def as_html(checked: Checked) -> str:
     """The report as the page a student of a course would get."""
-    from handgrad.feedback import edges_of, page
+    from handgrad.pages.feedback import edges_of, page
 
     assignment = checked.assignment
     return page(

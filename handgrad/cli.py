@@ -12,7 +12,7 @@ from handgrad import __version__
 from handgrad.errors import UserError
 
 if TYPE_CHECKING:
-    from handgrad.dask_cluster import Cluster
+    from handgrad.many.dask_cluster import Cluster
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,7 +105,7 @@ def find_course(start: Path) -> Path | None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from handgrad.launch import Launched, launch
+    from handgrad.sandbox.launch import Launched, launch
 
     launched: Launched | None = None
     with suppress(UserError):  # what there is to say about it is said when it is needed
@@ -139,8 +139,8 @@ def _write(path: Path, content: str) -> None:
 def _grade(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from handgrad.batch import grade, local_pool
-    from handgrad.progress import Bar, as_json, tell
+    from handgrad.many.batch import grade, local_pool
+    from handgrad.many.progress import Bar, as_json, tell
 
     course, console = _course(options), Console(stderr=True)
     with ExitStack() as stack:
@@ -171,8 +171,8 @@ def _cluster(address: str, course: Path, assignment: str) -> "Cluster":
         raise UserError(
             "--dask", "dask.distributed is not installed", "Run `pip install 'handgrad[dask]'`"
         )
-    from handgrad.dask_cluster import Cluster
-    from handgrad.marking import Source
+    from handgrad.many.dask_cluster import Cluster
+    from handgrad.many.marking import Source
 
     return Cluster(address, Source(course.resolve(), assignment))
 
@@ -180,10 +180,10 @@ def _cluster(address: str, course: Path, assignment: str) -> "Cluster":
 def _report(options: argparse.Namespace) -> int:
     import datetime
 
-    from handgrad.course import Course
-    from handgrad.reportfiles import as_csv, as_json, write
-    from handgrad.roster import class_records
+    from handgrad.pages.reportfiles import as_csv, as_json, write
     from handgrad.settings import Settings
+    from handgrad.store.course import Course
+    from handgrad.store.roster import class_records
 
     root = _course(options)
     settings = Settings.read(root / "graders" / options.assignment / "assignment.toml")
@@ -205,7 +205,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.markup import escape
 
-    from handgrad.doctor import examine
+    from handgrad.sandbox.doctor import examine
 
     console = Console(highlight=False)
     checks = []
@@ -226,7 +226,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _import(options: argparse.Namespace) -> int:
     from handgrad.handin import import_into
-    from handgrad.words import say
+    from handgrad.pages.words import say
 
     done = import_into(_course(options), options.assignment, options.notebook, options.student)
     for where, notes in done.extracted.notes.items():
@@ -237,9 +237,9 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _restore(options: argparse.Namespace) -> int:
-    from handgrad.backups import restore
-    from handgrad.course import Course
-    from handgrad.gradebook import Gradebook
+    from handgrad.store.backups import restore
+    from handgrad.store.course import Course
+    from handgrad.store.gradebook import Gradebook
 
     file = Gradebook(Course(_course(options)).db_url, "").path
     if file is None:
@@ -258,7 +258,7 @@ def _at_least_one(text: str) -> int:
 
 
 def _selfcheck(options: argparse.Namespace) -> int:
-    from handgrad.selfcheck import matrix, selfcheck
+    from handgrad.grading.selfcheck import matrix, selfcheck
 
     outcomes = []
     for outcome in selfcheck(_course(options), options.assignment):

@@ -19,9 +19,9 @@ from nbgrader.plugins import ExportPlugin
 from traitlets import Enum, Unicode
 
 from handgrad.errors import UserError
-from handgrad.finalmarks import FinalMark, final_marks
+from handgrad.many.finalmarks import FinalMark, final_marks
+from handgrad.pages.words import amount
 from handgrad.plaintext import csv_field
-from handgrad.words import amount
 
 Row = Sequence[str]
 

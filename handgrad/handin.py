@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from handgrad.assignment import Assignment
-from handgrad.course import Course
 from handgrad.errors import UserError
-from handgrad.lecture import Extracted, convert, recognise, written
-from handgrad.notebookfile import parse
+from handgrad.grading.assignment import Assignment
+from handgrad.lecture.conversion import Extracted, convert, recognise, written
+from handgrad.lecture.syllabus import Syllabus
+from handgrad.notebooks.notebookfile import parse
 from handgrad.plaintext import line, odd_name
-from handgrad.syllabus import Syllabus
+from handgrad.store.course import Course
 
 
 @dataclass(frozen=True, slots=True)

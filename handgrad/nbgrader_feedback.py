@@ -10,13 +10,13 @@ from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 from nbgrader.converters import base
 
-from handgrad.assignment import Assignment
-from handgrad.course import Course
 from handgrad.errors import UserError
-from handgrad.feedback import Marks, edges_of, page
-from handgrad.intake import SECRET, TIMESTAMP
-from handgrad.records import Records
-from handgrad.roster import late_penalty
+from handgrad.grading.assignment import Assignment
+from handgrad.notebooks.intake import SECRET, TIMESTAMP
+from handgrad.pages.feedback import Marks, edges_of, page
+from handgrad.store.course import Course
+from handgrad.store.records import Records
+from handgrad.store.roster import late_penalty
 
 
 class PageExporter(Exporter):

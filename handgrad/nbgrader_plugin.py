@@ -21,15 +21,15 @@ from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import NbGraderPreprocessor
 from nbgrader.utils import rmtree
 
-from handgrad.display import node
 from handgrad.errors import UserError
-from handgrad.intake import SECRET, TIMESTAMP, timestamp
-from handgrad.lock import only_one
+from handgrad.many.session import Session, session
+from handgrad.notebooks.display import node
+from handgrad.notebooks.intake import SECRET, TIMESTAMP, timestamp
 from handgrad.onelog import OneLine
 from handgrad.plaintext import odd_name
-from handgrad.records import Records
-from handgrad.rows import parsed_time
-from handgrad.session import Session, session
+from handgrad.store.lock import only_one
+from handgrad.store.records import Records
+from handgrad.store.rows import parsed_time
 
 _Resources = dict[str, Any]  # nbconvert's, of any kind of value
 

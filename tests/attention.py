@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from handgrad.exercise import Draw, Exercise, Files, Parameters, Scenario
-from handgrad.steps import Graph, Step
+from handgrad.gradients.exercise import Draw, Exercise, Files, Parameters, Scenario
+from handgrad.gradients.steps import Graph, Step
 
 GRAPH = Graph(
     (

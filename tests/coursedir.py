@@ -18,8 +18,8 @@ from typing import Any
 import nbformat
 
 from demo.classroom import CLASS, ONE, THREE, Course, Student, edited
-from handgrad.batch import Summary, grade, local_pool
-from handgrad.marking import Described, Outcome, Source, describe, mark
+from handgrad.many.batch import Summary, grade, local_pool
+from handgrad.many.marking import Described, Outcome, Source, describe, mark
 
 ROOT = Path(__file__).parents[1]
 ASSIGNMENT = "backprop"

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from handgrad.marking import Source
+from handgrad.many.marking import Source
 
 
 def kill_the_worker(_source: Source) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from coursedir import ASSIGNMENT, Replay, rows
 
-from handgrad import backups
-from handgrad.batch import grade
 from handgrad.errors import UserError
+from handgrad.many.batch import grade
+from handgrad.store import backups
 
 SPARE = 1_600_000  # bytes: a copy of the gradebook, and a few students
 

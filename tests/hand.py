@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from handgrad.evidence import Answer, CellResult, Evidence, RunResult
-from handgrad.judge import Judge, Judged
+from handgrad.gradients.judge import Judge, Judged
 from handgrad.plan import Cell, Run
 
 

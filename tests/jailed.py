@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 import torch
 
 from handgrad.evidence import Answer, CellResult, Evidence
-from handgrad.execute import Executor
 from handgrad.limits import Limits
 from handgrad.plan import Cell, Plan, Run
+from handgrad.sandbox.execute import Executor
 
 # Small, so that reaching them is quick.
 LIMITS = Limits(

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from handgrad.annotate import annotated, checked_points, serialised
+from handgrad.pages.annotate import annotated, checked_points, serialised
 from handgrad.settings import Settings
 from handgrad.verdict import Finding, Note, Report, Verdict
 

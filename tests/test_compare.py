@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from handgrad.compare import TOLERANCE, compare, match_shape
+from handgrad.gradients.compare import TOLERANCE, compare, match_shape
 
 WANT = torch.arange(6, dtype=torch.float64).reshape(2, 3) + 1
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from handgrad.course import Course
 from handgrad.errors import UserError
-from handgrad.rows import Late
+from handgrad.store.course import Course
+from handgrad.store.rows import Late
 
 RULE = """
 from nbgrader.plugins import LateSubmissionPlugin

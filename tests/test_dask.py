@@ -14,15 +14,15 @@ import errands
 import pytest
 from coursedir import ASSIGNMENT, STUDENTS, autograded, graded_class, make_course, rows
 
-from handgrad.batch import Graded, Watcher, grade
 from handgrad.errors import UserError
-from handgrad.marking import Source, describe
-from handgrad.workers import WorkerDied
+from handgrad.many.batch import Graded, Watcher, grade
+from handgrad.many.marking import Source, describe
+from handgrad.many.workers import WorkerDied
 
 try:
     import distributed
 
-    from handgrad.dask_cluster import Cluster, Desk, _call
+    from handgrad.many.dask_cluster import Cluster, Desk, _call
 except ImportError:
     WHY = "dask.distributed is not installed: `pip install 'handgrad[dask]'` and run again"
     if os.environ.get("CI"):

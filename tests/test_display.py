@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handgrad.display import (
+from handgrad.notebooks.display import (
     MAX_IMAGE,
     MAX_MARKDOWN,
     clean_attachments,

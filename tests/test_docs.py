@@ -24,8 +24,9 @@ from coursedir import hand_in, make_course
 from lecture_style import lecture_style
 
 from demo.classroom import CLASS, Course
-from handgrad import cli, doctor
+from handgrad import cli
 from handgrad.limits import Limits
+from handgrad.sandbox import doctor
 from handgrad.settings import Settings
 
 ROOT = Path(__file__).parents[1]

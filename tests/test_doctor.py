@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from handgrad import breakouts, doctor
-from handgrad.doctor import Check, examine
+from handgrad.sandbox import breakouts, doctor
+from handgrad.sandbox.doctor import Check, examine
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from handgrad.drawing import MARKS, Edges, draw, layers, mark
+from handgrad.pages.drawing import MARKS, Edges, draw, layers, mark
 from handgrad.verdict import Verdict
 
 CHAIN: Edges = {"b": ("a",), "c": ("b",), "loss": ("c",)}

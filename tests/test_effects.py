@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from handgrad.effects import Effects, effects
+from handgrad.lecture.effects import Effects, effects
 
 F = frozenset
 

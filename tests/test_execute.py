@@ -25,11 +25,11 @@ from jailed import (
     values,
 )
 
-from handgrad import wire
-from handgrad.border import BorderError, run_of
 from handgrad.errors import UserError
-from handgrad.execute import Executor
+from handgrad.jailed import wire
 from handgrad.plan import Cell, Plan, Run
+from handgrad.sandbox.border import BorderError, run_of
+from handgrad.sandbox.execute import Executor
 
 
 @pytest.fixture(scope="module")

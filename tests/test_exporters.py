@@ -10,12 +10,12 @@ from coursedir import ASSIGNMENT, hand_in, make_course, nbgrader
 from nbgrader.api import Gradebook
 
 from demo.classroom import CLASS, ONE
-from handgrad.batch import grade
-from handgrad.course import Course
 from handgrad.errors import UserError
 from handgrad.exporters import CanvasExporter, MoodleExporter
-from handgrad.finalmarks import FinalMark, final_marks
-from handgrad.roster import class_records
+from handgrad.many.batch import grade
+from handgrad.many.finalmarks import FinalMark, final_marks
+from handgrad.store.course import Course
+from handgrad.store.roster import class_records
 
 # Everything right but the written answers; nothing at all; two mistakes, late; half unreadable.
 STUDENTS = ("writes", "blank", "late", "broken_json")

@@ -13,12 +13,12 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from playwright.sync_api import Browser, Page
 
-from handgrad.drawing import Edges
-from handgrad.feedback import Marks, page
+from handgrad.pages.drawing import Edges
+from handgrad.pages.feedback import Marks, page
+from handgrad.pages.template import sentence
+from handgrad.pages.words import LANGUAGES, name_of
 from handgrad.settings import FeedbackLevel
-from handgrad.template import sentence
 from handgrad.verdict import ErrorPicture, Finding, Note, Report, Verdict
-from handgrad.words import LANGUAGES, name_of
 
 STEM = "1_every_step"
 EDGES: Edges = {

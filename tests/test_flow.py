@@ -2,9 +2,9 @@
 
 import pytest
 
-from handgrad.flow import Flow, Slices, Use, flow
-from handgrad.notebookfile import RawCell
-from handgrad.statements import listing
+from handgrad.lecture.flow import Flow, Slices, Use, flow
+from handgrad.lecture.statements import listing
+from handgrad.notebooks.notebookfile import RawCell
 
 
 def through(source: str) -> Flow:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from coursedir import ASSIGNMENT, make_course, rows, scores
 
-from handgrad.course import Course
-from handgrad.database import in_words
 from handgrad.errors import UserError
-from handgrad.gradebook import Gradebook
-from handgrad.rows import Late, Penalties, Sheet, parsed_time
+from handgrad.store.course import Course
+from handgrad.store.database import in_words
+from handgrad.store.gradebook import Gradebook
+from handgrad.store.rows import Late, Penalties, Sheet, parsed_time
 
 ONE = "1_every_step"
 

@@ -14,8 +14,8 @@ from coursedir import ASSIGNMENT, ROOT
 from nbformat import NotebookNode
 
 from handgrad.errors import UserError
-from handgrad.intake import Taken, settled, take, timestamp
 from handgrad.limits import Limits
+from handgrad.notebooks.intake import Taken, settled, take, timestamp
 from handgrad.verdict import Finding, Note, Report, Verdict
 
 ONE, TWO = "1_every_step", "2_cross_entropy"

@@ -8,10 +8,10 @@ import torch
 from hand import judged
 
 from handgrad.evidence import Evidence
-from handgrad.exercise import Draw, Exercise
-from handgrad.judge import Judge, seed_for
+from handgrad.gradients.exercise import Draw, Exercise
+from handgrad.gradients.judge import Judge, seed_for
+from handgrad.gradients.steps import Graph, Step
 from handgrad.settings import Settings
-from handgrad.steps import Graph, Step
 from handgrad.verdict import Verdict
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from lecturer import LOOP, ROOT, STEMS, Lecture, solution, steps, training_forward
 
-from handgrad.assignment import Assignment
 from handgrad.errors import UserError
+from handgrad.grading.assignment import Assignment
+from handgrad.grading.mark import Marker
 from handgrad.handin import import_into
-from handgrad.lecture import Extracted, convert, recognise, written
+from handgrad.lecture.conversion import Extracted, convert, recognise, written
+from handgrad.lecture.syllabus import Syllabus
 from handgrad.limits import Limits
-from handgrad.mark import Marker
-from handgrad.notebookfile import RawCell, parse
-from handgrad.syllabus import Syllabus
+from handgrad.notebooks.notebookfile import RawCell, parse
+from handgrad.pages.words import LANGUAGES, say
 from handgrad.verdict import Report
-from handgrad.words import LANGUAGES, say
 
 STEPS = tuple(steps())
 PARAMETERS = ("dC", "dW1", "db1", "dW2", "db2", "dbngain", "dbnbias")

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from handgrad.likeness import Form, form
+from handgrad.lecture.likeness import Form, form
 
 SAME = [
     ("a + b", "b + a"),

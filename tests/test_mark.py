@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from handgrad.assignment import Assignment
-from handgrad.mark import Marker
-from handgrad.selfcheck import edited
+from handgrad.grading.assignment import Assignment
+from handgrad.grading.mark import Marker
+from handgrad.grading.selfcheck import edited
 from handgrad.verdict import Verdict
 
 ROOT = Path(__file__).parents[1]

@@ -20,9 +20,9 @@ from coursedir import (
 
 from demo.classroom import ONE, TWO
 from handgrad.errors import UserError
+from handgrad.many.session import Session, session
 from handgrad.onelog import OneLine
-from handgrad.records import Records
-from handgrad.session import Session, session
+from handgrad.store.records import Records
 
 PEOPLE = sorted(STUDENTS)
 

@@ -6,7 +6,7 @@ import io
 import pytest
 from PIL import Image
 
-from handgrad.picture import describe, draw_error
+from handgrad.pages.picture import describe, draw_error
 from handgrad.verdict import ErrorPicture
 
 Rows = list[list[float]]

@@ -24,10 +24,10 @@ from coursedir import (
     rows,
 )
 
-from handgrad.batch import grade
-from handgrad.course import Course
 from handgrad.errors import UserError
-from handgrad.gradebook import Gradebook
+from handgrad.many.batch import grade
+from handgrad.store.course import Course
+from handgrad.store.gradebook import Gradebook
 
 
 def _program(name: str) -> str:

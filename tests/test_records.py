@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from handgrad.records import Record, Records, report_from_json, report_to_json
+from handgrad.store.records import Record, Records, report_from_json, report_to_json
 from handgrad.verdict import ErrorPicture, Finding, IntegrityLine, Note, Report, Verdict
 
 REPORT = Report(

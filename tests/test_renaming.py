@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from handgrad.renaming import can_rename, renamed
+from handgrad.lecture.renaming import can_rename, renamed
 
 ROWS = {
     "where it is read": ("b = a + a  # a", "b = x + x  # a"),

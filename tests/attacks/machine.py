@@ -356,11 +356,11 @@ MACHINE: dict[str, Attack] = {
     "writes_outside": tries(
         "writes wherever it is",
         """
-        for folder in ("@COURSE@", "@HOME@", "/", "/usr", "/usr/lib", "/etc", "/jail", "/jail/handgrad", "/site/0",
+        for folder in ("@COURSE@", "@HOME@", "/", "/usr", "/usr/lib", "/etc", "/jail", "/jail/handgrad", "/jail/handgrad/jailed", "/site/0",
                        "/dev", "/var/tmp", "/sys", "/proc/sys/kernel"):
             attempt(folder, lambda: open(folder + "/@MARK@", "w").write("@MARK@"))
-        import handgrad.answers
-        attempt("module", lambda: open(handgrad.answers.__file__, "a").write("#@MARK@"))
+        import handgrad.jailed.answers
+        attempt("module", lambda: open(handgrad.jailed.answers.__file__, "a").write("#@MARK@"))
         attempt("torch", lambda: open(torch.__file__, "a").write("#@MARK@"))
         attempt("core", lambda: open("/proc/sys/kernel/core_pattern", "w").write("|/tmp/@MARK@"))
         """,

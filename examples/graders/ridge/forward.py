@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import torch
 from mistakes import MISTAKES
 
-from handgrad.exercise import Draw, Exercise, Files, Parameters, Scenario
-from handgrad.steps import Graph, Step
+from handgrad.gradients.exercise import Draw, Exercise, Files, Parameters, Scenario
+from handgrad.gradients.steps import Graph, Step
 
 # Name, names of the inputs, and the line itself. `k` holds what is not differentiated.
 GRAPH = Graph(

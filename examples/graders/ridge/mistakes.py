@@ -1,6 +1,6 @@
 """Mistakes that the graph alone would not suggest: for each, what it gives, and the question to ask."""
 
-from handgrad.exercise import Mistake
+from handgrad.gradients.exercise import Mistake
 
 MISTAKES = (
     Mistake(

@@ -1,0 +1,88 @@
+"""What an assignment declares about one notebook: its graph, its inputs, and what a hidden run varies."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+from torch import Tensor
+
+from handgrad.gradients.steps import Graph, Values
+
+Parameters = Mapping[str, int | float]
+Files = Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """The inputs of one forward pass, as the notebook's given cells draw them.
+
+    `leaves` are float tensors by name; `constants` is what the steps read besides (n, eps, indices).
+    """
+
+    leaves: Mapping[str, Tensor]
+    constants: SimpleNamespace
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A hidden run: the notebook with a fresh seed, and with `parameters` in place of its own.
+
+    Only a scenario that `decides` can make an answer wrong; another one earns a remark.
+    """
+
+    name: str
+    parameters: Parameters = field(default_factory=dict)
+    decides: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a variable should be: `want` in float64, and the `scale` and `tolerance` of its error."""
+
+    want: Tensor
+    scale: float
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A known wrong answer: `rule(values, upstream, constants)` predicts what it gives for `d<step>`.
+
+    `values` holds the forward values and `upstream` the gradients by forward name ("logits"), float64.
+    `question` is what the student is asked, by language; it asks and does not hand over the line.
+    """
+
+    step: str
+    name: str
+    rule: Callable[[Values, Values, SimpleNamespace], Tensor]
+    question: Mapping[str, str]
+
+
+def nothing_more(_parameters: Parameters, _files: Files) -> Mapping[str, Target]:
+    """An exercise that asks for gradients only."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One notebook of an assignment.
+
+    `gradients` are the forward names asked for, in the notebook's order. `draw(parameters, files)`
+    repeats the notebook's given cells: one Draw, or several where the notebook stacks the gradients of
+    several draws (`stacked`, answers then have a leading axis). `public` are the notebook's own
+    parameters. `more` gives targets for variables that are not gradients. `axes` names the axes of a
+    value for people ("example", "character"); a stacked answer has one axis more in front. `shortened`
+    are parameters whose value in `public` is not the notebook's but that of hidden runs, so that these
+    are short.
+    """
+
+    graph: Graph
+    gradients: tuple[str, ...]
+    draw: Callable[[Parameters, Files], list[Draw]]
+    public: Parameters
+    scenarios: tuple[Scenario, ...]
+    stacked: bool = False
+    more: Callable[[Parameters, Files], Mapping[str, Target]] = nothing_more
+    mistakes: tuple[Mistake, ...] = ()
+    axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    shortened: tuple[str, ...] = ()

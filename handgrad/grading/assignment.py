@@ -1,0 +1,210 @@
+"""One assignment of a course: its released notebooks, its graders' declarations, its settings."""
+
+import hashlib
+import importlib.util
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from types import ModuleType
+from typing import cast
+
+from handgrad import __version__
+from handgrad.errors import UserError
+from handgrad.gradients.exercise import Exercise
+from handgrad.gradients.judge import Judge
+from handgrad.notebooks.notebooknode import NotebookNode, nbjson
+from handgrad.plan import Plan
+from handgrad.settings import Settings
+
+_PREFIX = "test_"
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Everything that grading needs and a student's notebook does not bring.
+
+    `release` and `exercises` are by notebook stem, in the order of the stems; `files` are what students
+    get beside the notebooks; `secret` seeds the hidden runs.
+    """
+
+    name: str
+    graders: Path
+    release: Mapping[str, NotebookNode]
+    files: Mapping[str, bytes]
+    exercises: Mapping[str, Exercise]
+    settings: Settings
+    secret: str = field(repr=False)
+    content: str  # a digest of all the files that were read
+
+    @classmethod
+    def load(cls, root: Path, name: str) -> "Assignment":
+        """Read assignment `name` of the course at `root`.
+
+        Its secret seed is made on first use and kept in `graders/<name>/seed`. Raises UserError where
+        the assignment is unknown, not released, or its graders cannot be read.
+        """
+        graders, release = root / "graders" / name, root / "release" / name
+        if not (graders / "forward.py").is_file():
+            known = sorted(p.parent.name for p in root.glob("graders/*/forward.py"))
+            raise UserError(
+                name,
+                f"there is no assignment of this name in {root}",
+                f"Known here: {', '.join(known)}." if known else "Run this in a course's folder.",
+            )
+        if not any(release.glob("*.ipynb")):
+            raise UserError(
+                str(release),
+                "nothing is released there",
+                f"Run `nbgrader generate_assignment {name}`.",
+            )
+        return cls._read(name, graders, release, _kept_secret(graders / "seed"))
+
+    @classmethod
+    def packaged(cls, name: str) -> "Assignment":
+        """The copy that came with the package, for self-study; its hidden runs are drawn anew each time."""
+        here = Path(str(resources.files("handgrad"))) / "courses"
+        if not (here / "graders" / name).is_dir():
+            here = Path(str(resources.files("handgrad"))).parent  # an editable installation
+        graders = here / "graders" / name
+        if not (graders / "forward.py").is_file():
+            raise UserError(name, "this package brings no such assignment", "Check the spelling.")
+        return cls._read(name, graders, here / "release" / name, secrets.token_hex(16))
+
+    def only(self, *notebooks: str) -> "Assignment":
+        """The same assignment with nothing but these notebooks in it."""
+        exercises = {stem: self.exercises[stem] for stem in notebooks}
+        return replace(self, exercises=exercises)
+
+    @classmethod
+    def _read(cls, name: str, graders: Path, release: Path, secret: str) -> "Assignment":
+        notebooks = {p.stem: _notebook(p) for p in sorted(release.glob("*.ipynb"))}
+        module = load_module(graders, "forward")
+        exercises = {stem: module.EXERCISES[stem] for stem in notebooks if stem in module.EXERCISES}
+        for stem in module.EXERCISES:
+            if stem not in notebooks:
+                raise UserError(
+                    str(release / f"{stem}.ipynb"),
+                    "graders exist for a notebook that was not released",
+                    f"Run `nbgrader generate_assignment {name} --force`.",
+                )
+        files = {
+            p.name: p.read_bytes()
+            for p in sorted(release.iterdir())
+            if p.is_file() and p.suffix != ".ipynb"
+        }
+        everything = [p for p in (*release.iterdir(), *graders.glob("*.py")) if p.is_file()]
+        everything.extend(graders.glob("assignment.toml"))
+        return cls(
+            name,
+            graders,
+            notebooks,
+            files,
+            exercises,
+            Settings.read(graders / "assignment.toml"),
+            secret,
+            _digest(sorted(everything)),
+        )
+
+    @cached_property
+    def judges(self) -> Mapping[str, Judge]:
+        """The judge of each notebook."""
+        return {
+            stem: Judge(stem, exercise, self.files, self.settings, self.secret)
+            for stem, exercise in self.exercises.items()
+        }
+
+    @cached_property
+    def plans(self) -> Mapping[str, Plan]:
+        """The runs of each notebook; its test cell `test_dX` takes the variable `dX`."""
+        return {
+            stem: judge.plan({_PREFIX + variable: (variable,) for variable in judge.variables})
+            for stem, judge in self.judges.items()
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes with the release, the graders, the settings, the secret and the engine."""
+        text = "\n".join((self.content, self.secret, __version__))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def points(self, notebook: str) -> dict[str, float]:
+        """The points of each test cell by grade id, in order, as the release has them."""
+        return {
+            cell.metadata.nbgrader.grade_id: float(cell.metadata.nbgrader.points)
+            for cell in self.release[notebook].cells
+            if cell.cell_type == "code"
+            and cell.metadata.get("nbgrader", {}).get("grade")
+            and not cell.metadata.nbgrader.solution
+        }
+
+
+def _notebook(path: Path) -> NotebookNode:
+    # Without nbformat.read's validation: the release is ours and was validated when it was made.
+    return cast(NotebookNode, nbjson.reads(path.read_text(encoding="utf-8")))  # type: ignore[no-untyped-call]
+
+
+def load_module(folder: Path, name: str) -> ModuleType:
+    """Import `folder/name.py`, its neighbours importable, without leaving them in `sys.modules`."""
+    path = folder / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None  # a .py path always has a spec and a loader
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with _neighbours(folder):
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            raise UserError(
+                str(path), f"it cannot be imported ({type(error).__name__}: {error})", "Mend it."
+            ) from error
+    return module
+
+
+@contextmanager
+def _neighbours(folder: Path) -> Iterator[None]:
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in set(sys.modules) - before:
+            origin = getattr(sys.modules[name], "__file__", None)
+            if origin and Path(origin).parent == folder:
+                del sys.modules[name]
+
+
+def _kept_secret(path: Path) -> str:
+    if not path.exists():
+        try:
+            with open(path, "x", encoding="ascii", opener=_private) as file:
+                file.write(secrets.token_hex(16) + "\n")
+        except FileExistsError:
+            pass  # another grader made it at this very moment; it is read below
+        except OSError as error:
+            raise UserError(
+                str(path),
+                f"the secret seed cannot be written ({error.strerror})",
+                "Make it writable.",
+            ) from None
+    secret = path.read_text(encoding="ascii").strip()
+    if not secret:
+        raise UserError(str(path), "the secret seed is empty", "Delete the file: it is made anew.")
+    return secret
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()

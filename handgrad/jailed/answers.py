@@ -1,0 +1,119 @@
+"""A student's variable as an answer: a plain tensor that can be compared, or why it is none."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard, cast
+
+import torch
+from torch import Tensor
+
+from handgrad.evidence import AnswerKind
+from handgrad.jailed import wire
+
+# Taken before any student's code ran, since that may replace the names.
+_equal, _is_complex = torch.equal, torch.is_complex
+_detach = torch._C.TensorBase.detach
+_clone = torch._C.TensorBase.clone
+_as_subclass = torch._C.TensorBase.as_subclass
+_disabled = torch._C.DisableTorchFunctionSubclass
+_type_name = type.__dict__["__name__"].__get__
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An answer on the student's side of the border; `tensor` is a copy."""
+
+    kind: AnswerKind
+    tensor: Tensor | None = None
+    why: str = ""
+
+
+def take(
+    namespace: Mapping[str, object], name: str, handed: Sequence[Tensor], room: int
+) -> tuple[Taken, int]:
+    """The variable `name` as an answer, and the bytes it takes up out of `room`.
+
+    `handed` are the tensors that `skip()` gave out in this run.
+    """
+    value = namespace.get(name)
+    if value is None:
+        return Taken("missing"), 0
+    try:
+        if not _is_tensor(value):
+            return Taken("unusable", why=_what(value)), 0
+        if any(value is given for given in handed):
+            return Taken("skipped"), 0
+        with _disabled():
+            return _dense(value, handed, room)
+    except BaseException as error:  # a student's class may raise anything when it is touched
+        why = f"something that cannot be read ({_name(error)})"
+        return Taken("unusable", why=why), 0
+
+
+def _dense(value: Tensor, handed: Sequence[Tensor], room: int) -> tuple[Taken, int]:
+    """A dense copy without grad; layouts, devices and types that are no gradients are named."""
+    # From here on nothing of a student's is called.
+    plain = _detach(value if type(value) is Tensor else _as_subclass(value, Tensor))
+    for wrong, why in (
+        (plain.layout is not torch.strided, f"a sparse tensor ({plain.layout})"),
+        (plain.is_quantized, "a quantized tensor"),
+        (plain.device.type != "cpu", f"a tensor on the device {plain.device.type}"),
+        (plain.dtype is torch.bool, "a tensor of True and False"),
+        (_is_complex(plain), "a tensor of complex numbers"),
+        (not wire.can_carry(plain.dtype), f"a tensor of {plain.dtype}"),
+    ):
+        if wrong:
+            return Taken("unusable", why=why), 0
+    size = plain.numel() * plain.element_size()  # an expanded view counts at its full size
+    if size > room:
+        return Taken(
+            "unusable", why=f"a tensor of shape {tuple(plain.shape)}, too large to take"
+        ), 0
+    copied = _clone(plain.resolve_neg(), memory_format=torch.contiguous_format)
+    if any(copied.shape == given.shape and _equal(copied, given) for given in handed):
+        return Taken("skipped"), 0
+    return Taken("tensor", copied), size
+
+
+def same(namespace: Mapping[str, object], name: str, taken: Tensor) -> bool:
+    """Whether the variable still holds the values that were taken (NaN equals NaN)."""
+    value = namespace.get(name)
+    if not _is_tensor(value):
+        return False
+    try:
+        with _disabled():
+            if value.shape != taken.shape or value.dtype != taken.dtype:
+                return False
+            plain = _detach(_as_subclass(value, Tensor))
+            if _equal(plain, taken):
+                return True
+            return bool(((plain == taken) | ((plain != plain) & (taken != taken))).all())
+    except BaseException:  # as above
+        return False
+
+
+def _is_tensor(value: object) -> TypeGuard[Tensor]:
+    """By its type: `isinstance` would believe what an object says of its class."""
+    return issubclass(type(value), Tensor)
+
+
+def _name(value: object) -> str:
+    """The name of its type, whatever its metaclass says."""
+    return str(_type_name(type(value)))[:80]
+
+
+def _what(value: object) -> str:
+    """A value that is no tensor, in a few words."""
+    kind = _name(value)
+    for sequence in (list, tuple):
+        if issubclass(type(value), sequence):  # and its own methods are left alone
+            items = list(sequence.__iter__(cast(Any, value)))
+            inner = {_name(item) for item in items[:1000]}
+            what = f"{inner.pop()}s" if len(inner) == 1 else "things"
+            return f"a {kind} of {len(items)} {what}"
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and type(value) is numpy.ndarray:
+        return f"a numpy array of shape {tuple(value.shape)}"  # type: ignore[attr-defined]
+    article = "an" if kind[:1] in "aeiouAEIOU" else "a"
+    return f"{article} {kind}, not a tensor"

@@ -1,0 +1,116 @@
+"""The given leading cells of every notebook, run once before any student's code is near."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+from handgrad.jailed import figures
+from handgrad.jailed.cellcode import CellCode, compiled, know_lines, shows_nothing
+from handgrad.jailed.doors import Doors
+from handgrad.jailed.namespace import Snapshot
+from handgrad.jailed.shell import Shell, use
+from handgrad.jailed.tape import Output, Tape, describe
+from handgrad.limits import Limits
+from handgrad.plan import Cell, Plan, Run
+
+
+class GivenCellFailedError(Exception):
+    """The course's own text does not run: nothing can be graded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a run begins: behind the given leading cells if they are as released, else at the top.
+
+    `shown` are the outputs of the cells before `position`.
+    """
+
+    position: int
+    snapshot: Snapshot
+    shown: Sequence[Sequence[Output]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The given leading cells of one notebook, and the state that each run of its plan starts from."""
+
+    module: ModuleType
+    cells: Sequence[CellCode]
+    starts: Mapping[str, Start]  # by key of the run
+    top: Start
+
+    def start(self, run: Run, cells: Sequence[Cell]) -> Start:
+        """Where `run` of a notebook with these cells begins."""
+        own = [(code.cell.source, code.cell.parameters) for code in self.cells]
+        theirs = [(cell.source, cell.parameters) for cell in cells[: len(own)]]
+        return self.starts[run.key] if own == theirs else self.top
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """Notebooks with the same text before their parameters share one namespace up to there."""
+
+    module: ModuleType
+    snapshot: Snapshot
+    shown: Sequence[Sequence[Output]]
+
+
+class Kitchen:
+    """Runs given cells: those before the parameters once for all notebooks that have the same text
+    there, the others once for each set of parameters.
+    """
+
+    def __init__(self, shell: Shell, doors: Doors, limits: Limits) -> None:
+        self._shell = shell
+        self._doors = doors
+        self._limits = limits
+        self._families: dict[tuple[str, ...], _Family] = {}
+
+    def prepare(self, plan: Plan, cells: Sequence[Cell]) -> Given:
+        """Run them for every run of the plan. Raises GivenCellFailedError where one raises."""
+        self._doors.kinds = {cell.index: cell.kind for cell in cells}
+        know_lines(cells)
+        codes = [compiled(cell) for cell in cells]
+        at = next((i for i, cell in enumerate(cells) if cell.parameters), len(cells))
+        family = self._family(plan.notebook, codes[:at])
+        use(self._shell, family.module)
+        made: dict[tuple[tuple[str, float], ...], Start] = {}
+        starts: dict[str, Start] = {}
+        for run in plan.runs:
+            key = tuple(sorted(run.parameters.items()))
+            if key not in made:
+                namespace = family.snapshot.restore(family.module)
+                shown = list(family.shown)
+                for code in codes[at:]:
+                    shown.append(self._run(plan.notebook, code))
+                    if code.cell.parameters:
+                        namespace.update(run.parameters)
+                made[key] = Start(len(codes), Snapshot(namespace), shown)
+            starts[run.key] = made[key]
+        return Given(family.module, codes, starts, Start(0, Snapshot({})))
+
+    def _family(self, notebook: str, codes: Sequence[CellCode]) -> _Family:
+        key = tuple(code.cell.source for code in codes)
+        if key not in self._families:
+            module = ModuleType("__main__")
+            use(self._shell, module)
+            shown = [self._run(notebook, code) for code in codes]
+            self._families[key] = _Family(module, Snapshot(vars(module)), shown)
+        return self._families[key]
+
+    def _run(self, notebook: str, code: CellCode) -> list[Output]:
+        tape = Tape(self._limits.output_kib << 10)
+        self._shell.show(tape)
+        try:
+            value = code.execute(self._shell.user_ns)
+            if value is not None and not shows_nothing(code.cell.source):
+                tape.data("execute_result", *self._shell.shown(value))
+            figures.show_figures(tape)
+        except Exception as error:
+            name, text = describe(error)
+            raise GivenCellFailedError(
+                f"given cell {code.cell.index} of {notebook} raised {name}: {text}"
+            ) from error
+        finally:
+            self._shell.show(None)
+        return tape.finish()

@@ -1,0 +1,182 @@
+"""What the given leading cells left behind, kept pristine, and copied afresh for every run."""
+
+import copy
+import random
+import sys
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from handgrad.jailed.cellcode import Namespace
+
+# Above this many bytes a tensor (the data set) is shared by all runs, and put right only where its
+# version counter says that someone wrote to it: copying it 24 times would be half of the budget.
+_BIG = 1 << 18
+# So are lists of more than this many plain values (the names): to copy one is to count a reference
+# to each of them, and so to copy every page they lie in after a fork. A few of them are looked at.
+_LONG = 4096
+_LOOKS = 64
+_ATOMS = frozenset({int, float, bool, str, bytes, type(None), complex})
+
+_MODULE_NAMES = frozenset(
+    {"__name__", "__doc__", "__package__", "__loader__", "__spec__", "__builtins__"}
+)
+
+_set = torch.Tensor.set_
+_empty = torch.empty
+
+
+class _Shared:
+    """A large tensor that all runs of this process hold in common."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        self.version = tensor._version
+        self.pristine = tensor.clone()
+
+    def mend(self) -> None:
+        """Undo what was written to it in place."""
+        if self.tensor._version != self.version:
+            self.tensor.copy_(self.pristine)
+            self.version = self.tensor._version
+
+
+class _SharedList:
+    """A long list of plain values that all runs of this process hold in common."""
+
+    def __init__(self, values: list[object]) -> None:
+        self.values = values
+        self.pristine = tuple(values)
+        self.looks = range(0, len(values), len(values) // _LOOKS)
+
+    def mend(self) -> None:
+        """Undo a shuffle, a sort, or another length."""
+        same = len(self.values) == len(self.pristine) and all(
+            self.values[at] is self.pristine[at] for at in self.looks
+        )
+        if not same:
+            self.values[:] = self.pristine
+
+
+_shared: dict[int, _Shared | _SharedList] = {}  # by id of what is shared, which it keeps alive
+
+
+class Snapshot:
+    """Variables and random states at one point of a notebook.
+
+    Copies keep what belongs together: views of one storage stay views of one storage, and a list of
+    tensors holds the very tensors that the names hold.
+    """
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._values = {k: v for k, v in namespace.items() if not _own(k)}
+        self._flat: set[int] = set()
+        self._look(list(self._values.values()), set())
+        self._random = random.getstate()
+        self._torch = torch.get_rng_state()
+        numpy = sys.modules.get("numpy")
+        self._numpy = None if numpy is None else numpy.random.get_state()
+
+    def names(self) -> frozenset[str]:
+        """The variables' names."""
+        return frozenset(self._values)
+
+    def restore(self, module: ModuleType) -> Namespace:
+        """Fill `module`'s own dictionary, so that functions defined in given cells see it."""
+        namespace = vars(module)
+        kept = {k: v for k, v in namespace.items() if _own(k)}
+        namespace.clear()
+        namespace.update(kept)
+        for shared in _shared.values():
+            shared.mend()
+        memo: dict[int, object] = {}
+        namespace.update({name: self._copy(value, memo) for name, value in self._values.items()})
+        random.setstate(self._random)
+        torch.set_rng_state(self._torch)
+        if self._numpy is not None:
+            sys.modules["numpy"].random.set_state(self._numpy)
+        return namespace
+
+    def _look(self, values: list[object], seen: set[int]) -> None:
+        """Find once what need not be looked into again."""
+        for value in values:
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
+            if type(value) is Tensor and _is_big(value):
+                _shared.setdefault(id(value), _Shared(value))
+            elif isinstance(value, list | tuple | set | frozenset):
+                if set(map(type, value)) <= _ATOMS:
+                    self._flat.add(id(value))
+                    if type(value) is list and len(value) > _LONG:
+                        _shared.setdefault(id(value), _SharedList(value))
+                else:
+                    self._look(list(value), seen)
+            elif isinstance(value, dict):
+                if set(map(type, value.values())) <= _ATOMS:
+                    self._flat.add(id(value))
+                else:
+                    self._look(list(value.values()), seen)
+
+    def _copy(self, value: Any, memo: dict[int, object]) -> object:
+        kind = type(value)
+        if kind in _ATOMS:
+            return value
+        found = memo.get(id(value))
+        if found is not None:
+            return found
+        made: object
+        if kind is Tensor:
+            made = value if _is_big(value) else _copy_tensor(value, memo)
+        elif kind is list and id(value) in _shared:
+            made = value
+        elif kind is list:
+            made = list(value) if id(value) in self._flat else [self._copy(v, memo) for v in value]
+        elif kind is tuple:
+            made = value if id(value) in self._flat else tuple(self._copy(v, memo) for v in value)
+        elif kind is dict:
+            flat = id(value) in self._flat
+            made = dict(value) if flat else {k: self._copy(v, memo) for k, v in value.items()}
+        elif kind is set:
+            made = set(value)
+        elif kind is torch.Generator:
+            made = value.clone_state() if hasattr(value, "clone_state") else _generator(value)
+        elif isinstance(value, Tensor | torch.nn.Module):
+            made = copy.deepcopy(value)
+        else:
+            return value
+        memo[id(value)] = made
+        return made
+
+
+def _is_big(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and tensor.untyped_storage().nbytes() > _BIG
+
+
+def _copy_tensor(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+    if tensor.layout is not torch.strided:
+        return tensor.clone()
+    storage: Any = tensor.untyped_storage()
+    # Addresses of storages cannot be ids of Python objects: tell them apart by sign.
+    key = -storage.data_ptr() or -id(tensor)
+    copied = memo.get(key)
+    if copied is None:
+        copied = memo[key] = storage.clone()
+    made = _empty(0, dtype=tensor.dtype)
+    _set(made, copied, tensor.storage_offset(), tensor.size(), tensor.stride())
+    return made
+
+
+def _generator(generator: torch.Generator) -> torch.Generator:
+    made = torch.Generator()
+    made.set_state(generator.get_state())
+    return made
+
+
+def _own(name: str) -> bool:
+    """Whether a module has this name by birth; `__warningregistry__` is not one of them, or a
+    warning would be heard in the first run only.
+    """
+    return name in _MODULE_NAMES

@@ -1,0 +1,262 @@
+"""Runs one notebook's cells in a process of its own, once for every run of its plan."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import FrameType, ModuleType
+
+import torch
+from torch import Tensor
+
+from handgrad.evidence import CellStatus
+from handgrad.jailed import answers, wire
+from handgrad.jailed.cellcode import CellCode, Namespace, shows_nothing
+from handgrad.jailed.clock import Clock
+from handgrad.jailed.doors import Doors
+from handgrad.jailed.figures import close_figures, show_figures
+from handgrad.jailed.given import Start
+from handgrad.jailed.shell import Shell, use
+from handgrad.jailed.tape import Tape, describe
+from handgrad.limits import Limits
+from handgrad.plan import Plan, Run
+
+# Characters that one run may show in all its cells together.
+_MOST_SHOWN = 16 << 20
+
+
+class CellTimeout(BaseException):
+    """The cell's time is up; not an Exception, so that `except Exception` lets it through."""
+
+
+class Grading:
+    """What `check` finds in `check._grading`: it knows no answers, and hands out noise."""
+
+    def __init__(self, run: Run, namespace: Namespace) -> None:
+        self._run = run
+        self._namespace = namespace
+        self.handed: list[Tensor] = []
+
+    def skip(self, name: str) -> Tensor:
+        """A random tensor of the shape of `name`, in the place of its gradient."""
+        value = self._run.replace.get("d" + name)
+        if value is None:
+            given = self._namespace.get(name)
+            if not isinstance(given, Tensor):
+                raise NameError(f"there is no tensor called {name!r} to skip")
+            value = torch.randn(given.shape, generator=torch.Generator().manual_seed(len(name)))
+        self.handed.append(value.clone())
+        return self.handed[-1]
+
+
+@dataclass(slots=True)
+class Runner:
+    """One notebook in one process. `dead` are cells, by position, that are not run again, and why."""
+
+    plan: Plan
+    cells: Sequence[CellCode]
+    limits: Limits
+    shell: Shell
+    module: ModuleType
+    start: Callable[[Run], Start]
+    clock: Clock
+    doors: Doors
+    send: Callable[[bytes], None]
+    dead: dict[int, CellStatus] = field(default_factory=dict)
+    jailed: bool = False  # this process is the first of a pid namespace of its own
+    process: int = 0
+
+    def run_all(self, done: frozenset[str]) -> None:
+        """Do every run that is not in `done`, and send each as soon as it is finished."""
+        signal.signal(signal.SIGUSR1, self._time_is_up)
+        self.process = os.getpid()
+        for run in self.plan.runs:
+            if run.key not in done:
+                self._run(run)
+
+    def _run(self, run: Run) -> None:
+        start = self.start(run)
+        namespace = start.snapshot.restore(self.module)
+        use(self.shell, self.module)
+        self.shell.take_streams()  # whatever a student put in their place
+        state = _State(self, run, namespace)
+        check = sys.modules.get("check")
+        if check is not None:
+            check._grading = state.grading  # type: ignore[attr-defined]
+        results: list[dict[str, object]] = []
+        for position, code in enumerate(self.cells):
+            if position < start.position:
+                shown = start.shown[position] if run.display else ()
+                results.append(_result(code, "ok", outputs=shown))
+            else:
+                results.append(state.step(position, code))
+        self.shell.show(None)
+        close_figures()
+        self.send(state.frame(results))
+
+    def end_what_it_started(self) -> None:
+        """No process outlives the cell that made it, so none is laid at another cell's door."""
+        if os.getpid() != self.process:
+            os._exit(0)  # one of them has come this far; one speaks for all
+        if not self.jailed:
+            return
+        # An orphan's parent is this process: without a child it is alone, and that is cheap to know.
+        with suppress(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)
+            with suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)  # all of this namespace but its first process, this one
+            while True:
+                os.waitpid(-1, 0)
+
+    def _time_is_up(self, _signal: int, _frame: FrameType | None) -> None:
+        position, seconds = self.clock.now()
+        if position >= 0 and seconds >= self.limits.cell_seconds:
+            self.clock.mark_slow(position)
+            raise CellTimeout(f"the cell ran longer than {self.limits.cell_seconds:g} s")
+
+
+class _State:
+    """What one run has come to."""
+
+    def __init__(self, runner: Runner, run: Run, namespace: Namespace) -> None:
+        self.runner = runner
+        self.run = run
+        self.namespace = namespace
+        self.grading = Grading(run, namespace)
+        self.taken: dict[str, answers.Taken] = {}
+        self.room = runner.limits.tensor_mib << 20
+        self.to_show = _MOST_SHOWN
+        # Pristine copies of what is put back after cells that are not given, with the object and
+        # the version it had when it was last right.
+        self.pristine: dict[str, Tensor] = {}
+        self.seen: dict[str, tuple[object, int]] = {}
+        self._remember()
+
+    def step(self, position: int, code: CellCode) -> dict[str, object]:
+        """Run one cell, take the answers if it is a test cell, and put back what must be."""
+        cell = code.cell
+        takes = self.runner.plan.takes.get(cell.grade_id, ()) if cell.kind == "test" else ()
+        for name in takes:
+            self._take(name)
+        if cell.kind == "test" and not self.run.display:
+            result = _result(code, "ok")
+        else:
+            result = self._execute(position, code)
+        if cell.parameters:
+            self.namespace.update(self.run.parameters)
+        for name in takes:
+            replacement = self.run.replace.get(name)
+            if replacement is not None:
+                self.pristine[name] = replacement
+        if cell.kind == "given":
+            self._remember()
+        elif self.pristine:
+            self._put_back(thoroughly=code.hidden_writes)
+        return result
+
+    def _execute(self, position: int, code: CellCode) -> dict[str, object]:
+        runner, shell = self.runner, self.runner.shell
+        was = runner.dead.get(position)
+        if was is not None:
+            return _result(code, was, *_WHY_DEAD.get(was, ("", "")))
+        tape: Tape | None = None
+        if self.run.display:
+            tape = Tape(min(runner.limits.output_kib << 10, self.to_show))
+        shell.show(tape)
+        status: CellStatus = "ok"
+        caught: BaseException | None = None
+        try:
+            runner.clock.begin(position)
+            value = code.execute(self.namespace)
+            runner.end_what_it_started()
+            if tape is not None:
+                if value is not None and not shows_nothing(code.cell.source):
+                    tape.data("execute_result", *shell.shown(value))
+                show_figures(tape)
+            runner.clock.end()
+        except CellTimeout as error:
+            runner.end_what_it_started()
+            runner.clock.end()
+            runner.dead[position] = status = "timed out"
+            caught = error
+        except BaseException as error:
+            runner.end_what_it_started()
+            runner.clock.end()
+            status, caught = "raised", error
+        name, value_text = describe(caught) if caught is not None else ("", "")
+        if tape is None:
+            close_figures()
+            return _result(code, status, name, value_text)
+        if caught is not None:
+            tape.error(caught)
+        self.to_show -= tape.used()
+        return _result(code, status, name, value_text, tape.finish())
+
+    def _take(self, name: str) -> None:
+        self.taken[name], size = answers.take(self.namespace, name, self.grading.handed, self.room)
+        self.room -= size
+
+    def _remember(self) -> None:
+        """After a given cell: what it made of the given values is what they should be."""
+        for name in self.run.restore:
+            value = self.namespace.get(name)
+            if type(value) is Tensor and not self._is_as_seen(name, value):
+                self.pristine[name] = value.clone()
+                self.seen[name] = (value, value._version)
+
+    def _is_as_seen(self, name: str, value: Tensor) -> bool:
+        seen = self.seen.get(name)
+        return seen is not None and value is seen[0] and value._version == seen[1]
+
+    def _put_back(self, thoroughly: bool) -> None:
+        for name, pristine in self.pristine.items():
+            value = self.namespace.get(name)
+            untouched = type(value) is Tensor and self._is_as_seen(name, value)
+            if untouched and not (thoroughly and not answers.same(self.namespace, name, pristine)):
+                continue
+            fresh = pristine.clone()
+            self.namespace[name] = fresh
+            self.seen[name] = (fresh, fresh._version)
+
+    def frame(self, results: Sequence[Mapping[str, object]]) -> bytes:
+        """The run as a frame."""
+        changed = [
+            name
+            for name, taken in self.taken.items()
+            if name not in self.run.replace
+            and taken.tensor is not None
+            and not answers.same(self.namespace, name, taken.tensor)
+        ]
+        header = {
+            "run": self.run.key,
+            "cells": list(results),
+            "answers": {name: [taken.kind, taken.why] for name, taken in self.taken.items()},
+            "changed": changed,
+            "attempts": [[a.cell, a.door, a.line] for a in self.runner.doors.attempts],
+        }
+        tensors = {n: t.tensor for n, t in self.taken.items() if t.tensor is not None}
+        return wire.frame(header, wire.pack(tensors))
+
+
+_WHY_DEAD: Mapping[CellStatus, tuple[str, str]] = {
+    "timed out": ("CellTimeout", "the cell ran out of time in an earlier run"),
+    "killed": ("Killed", "the process died in this cell"),
+}
+
+
+def _result(
+    code: CellCode,
+    status: CellStatus,
+    ename: str = "",
+    evalue: str = "",
+    outputs: Sequence[Mapping[str, object]] = (),
+) -> dict[str, object]:
+    return {
+        "index": code.cell.index,
+        "status": status,
+        "ename": ename,
+        "evalue": evalue,
+        "outputs": list(outputs),
+    }

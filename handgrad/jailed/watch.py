@@ -1,0 +1,153 @@
+"""Watches one notebook's process from outside: its time, its memory, its death, and the next one."""
+
+import os
+import select
+import signal
+import struct
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from handgrad.evidence import CellStatus
+from handgrad.jailed import wire
+from handgrad.jailed.clock import Clock
+from handgrad.limits import Limits
+
+_MOST_DEATHS = 3  # the fourth is trouble
+_TICK = 0.1  # seconds between two looks
+_GRACE = 1.0  # seconds between the signal and the kill
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_PRIVATE = struct.Struct("<I")
+
+
+@dataclass(slots=True)
+class Watch:
+    """One notebook, until all runs of its plan are done or nothing more can be hoped for.
+
+    `start` forks a process that does the runs not in `done`, leaving out the cells in `dead`, and
+    gives its pid; it is called with the descriptor to send to. `pass_on` is given each run's frame:
+    the key that the worker asked for, and the bytes that came.
+    """
+
+    keys: Sequence[str]
+    cells: int
+    limits: Limits
+    clock: Clock
+    deadline: float  # a monotonic time
+    start: Callable[["Watch", int], int]
+    pass_on: Callable[[str, bytes], None]
+    grouped: bool = False  # without a jail: kill the process group, as there is no namespace
+    dead: dict[int, CellStatus] = field(default_factory=dict)
+    done: list[str] = field(default_factory=list)
+
+    def run(self) -> str:
+        """What the trouble was, "" if there was none.
+
+        A process that dies in a cell costs that cell: it is left out, and a new process does the
+        runs that are missing.
+        """
+        for _ in range(_MOST_DEATHS + 1):
+            why = self._once()
+            if len(self.done) == len(self.keys):
+                return ""
+            if time.monotonic() > self.deadline:
+                return "the time for this notebook ran out"
+            position, _seconds = self.clock.now()
+            for slow in self.clock.slow(self.cells):
+                self.dead.setdefault(slow, "timed out")
+            if not 0 <= position < self.cells or position in self.dead:
+                return why or self.clock.words() or "the process that ran it ended early"
+            self.dead[position] = "killed"
+        return f"its process died {_MOST_DEATHS + 1} times"
+
+    def _once(self) -> str:
+        """One process until it ends or is ended; says what it did that no runner does."""
+        self.clock.reset()
+        reading, writing = os.pipe()
+        pid = self.start(self, writing)
+        os.close(writing)
+        try:
+            return self._follow(pid, reading)
+        finally:
+            os.close(reading)
+            self._end(pid)
+
+    def _follow(self, pid: int, reading: int) -> str:
+        received = bytearray()
+        asked = -1  # the cell that was asked to stop
+        looked = 0.0
+        while True:
+            ready, _, _ = select.select([reading], [], [], _TICK)
+            if ready:
+                part = os.read(reading, 1 << 20)
+                if not part:
+                    return ""
+                received += part
+                try:
+                    self._take(received)
+                except wire.WireError as error:
+                    return f"it sent {error}"
+            now = time.monotonic()
+            if now < looked + _TICK:
+                continue
+            looked = now
+            position, seconds = self.clock.now()
+            if now > self.deadline or seconds > self.limits.cell_seconds + _GRACE:
+                return ""
+            if not self.grouped and (too_much := self._too_much()):
+                return too_much
+            if seconds > self.limits.cell_seconds and asked != position:
+                asked = position
+                os.kill(pid, signal.SIGUSR1)
+
+    def _too_much(self) -> str:
+        """Which limit the notebook's processes exceed together, "" for none.
+
+        The kernel counts tasks too, but not those of root in a container without privileges.
+        """
+        resident, tasks = _used()
+        if resident > self.limits.memory_mib << 20:
+            return f"it used more than {self.limits.memory_mib} MiB of memory"
+        if tasks > self.limits.processes:
+            return f"it ran more than {self.limits.processes} processes"
+        return ""
+
+    def _take(self, received: bytearray) -> None:
+        """Pass on the frames that have come in whole. Raises WireError for what is none."""
+        while (found := wire.split(received, wire.largest(self.limits))) is not None:
+            if len(self.done) == len(self.keys):
+                raise wire.WireError("more than a notebook has to say")
+            key = self.keys[len(self.done)]
+            self.done.append(key)
+            header, body = found
+            self.pass_on(key, b"".join((_PRIVATE.pack(len(header)), header, body)))
+
+    def _end(self, pid: int) -> None:
+        """Kill the process, and with it, as it is process 1 of its namespace, all that it started."""
+        if self.grouped:
+            try:
+                os.killpg(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)  # it has not made its group yet
+        else:
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _used() -> tuple[int, int]:
+    """Bytes of memory, and threads, that the student's processes have together: all processes of the
+    jail but those that were there before. What they still share with the worker counts for each.
+    """
+    mine = int(Path("/proc/self").readlink().name)
+    resident = tasks = 0
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit() or int(process.name) <= mine:
+            continue
+        try:
+            fields = process.joinpath("statm").read_text().split()
+            tasks += process.joinpath("task").stat().st_nlink - 2
+        except OSError:
+            continue  # it has ended meanwhile
+        resident += (int(fields[1]) - int(fields[2])) * _PAGE
+    return resident, tasks

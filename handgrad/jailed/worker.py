@@ -1,0 +1,216 @@
+"""Runs inside the jail: imports torch once, runs the given cells once, forks for each notebook.
+
+The worker itself never runs a line of a student's. It forks a child into the inner jail (`jail`),
+has it watched from outside (`watch`), and passes on what it sent, unread: a frame's header is the
+worker's word, its body is the child's and may be forged.
+"""
+
+import gc
+import importlib
+import itertools
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from handgrad.jailed import autograd_off, figures, hugepages, jail, wire
+from handgrad.jailed.cellcode import CellCode, compiled, know_lines
+from handgrad.jailed.clock import Clock
+from handgrad.jailed.doors import Doors
+from handgrad.jailed.doorseen import seen_in
+from handgrad.jailed.given import GivenCellFailedError, Kitchen
+from handgrad.jailed.runner import Runner
+from handgrad.jailed.shell import Shell
+from handgrad.jailed.shell import start as start_shell
+from handgrad.jailed.watch import Watch
+from handgrad.limits import Limits
+from handgrad.plan import Cell, Plan, Run
+
+# Cells of a release, at the places that cells added by students have moved them to.
+_MOST_CODE = 2_000
+MOST_FRAME = 1 << 30  # from the grader, which is trusted
+
+
+class Worker:
+    """Everything that is made once and then only forked."""
+
+    def __init__(
+        self,
+        setup: Mapping[str, Any],
+        files: Mapping[str, bytes],
+        plans: Mapping[str, Plan],
+        shell: Shell,
+    ) -> None:
+        self._limits = Limits(**setup["limits"])
+        self._files = files
+        self._plans = plans
+        self._sandboxed = bool(setup["sandboxed"])
+        self._identity = jail.Identity(setup["uid"])
+        self._home = jail.HOME if self._sandboxed else Path(setup["home"])
+        self._doors = Doors()
+        self._clock = Clock()
+        self._code: dict[tuple[int, str], CellCode] = {}
+        self._shell = shell
+        autograd_off.shut(self._doors)
+        jail.lay_out(files, self._home)
+        sys.path.insert(0, str(self._home))
+        self._doors.libraries += (str(self._home / "check.py"),)
+        if "check.py" in files:
+            importlib.import_module("check")  # once, here, as every notebook does
+        kitchen = Kitchen(self._shell, self._doors, self._limits)
+        self._given = {
+            name: kitchen.prepare(plans[name], [Cell(**cell) for cell in cells])
+            for name, cells in setup["prefixes"].items()
+        }
+        gc.collect()
+        gc.freeze()  # so that a collection in a child does not touch, and copy, every page
+
+    def serve(self, inward: int, outward: int) -> None:
+        """Take submissions until the grader hangs up."""
+        wire.write(outward, wire.frame({"kind": "ready"}))
+        for number in itertools.count():
+            try:
+                job, _ = wire.read(inward, MOST_FRAME)
+            except wire.Closed:
+                return
+            if number == 1:  # it takes as long as it saves with twenty: not for one notebook alone
+                hugepages.collapse()
+            self._submission(job, outward)
+            wire.write(outward, wire.frame({"kind": "done"}))
+
+    def _submission(self, job: Mapping[str, Any], outward: int) -> None:
+        """All notebooks of one submission, each in its own process and with its share of the time:
+        what one leaves over is for the next, what one wastes is its own.
+        """
+        left = self._limits.wall_seconds
+        share = left / max(1, len(job["cells"]))
+        for count, (notebook, listed) in enumerate(job["cells"].items()):
+            began = time.monotonic()
+            allowed = left - share * (len(job["cells"]) - count - 1)
+            cells = [Cell(**cell) for cell in listed]
+            trouble = self._watch(notebook, cells, outward, began + allowed).run()
+            end = {"kind": "end", "notebook": notebook, "trouble": trouble}
+            wire.write(outward, wire.frame(end))
+            left -= time.monotonic() - began
+
+    def _watch(self, notebook: str, cells: Sequence[Cell], outward: int, deadline: float) -> Watch:
+        for cell in cells:
+            if cell.kind in ("given", "test"):
+                self._compiled(cell)  # here, so that the next submission finds it made
+
+        def start(watch: Watch, pipe: int) -> int:
+            pid = jail.fork() if self._sandboxed else os.fork()
+            if pid == 0:
+                self._be_child(notebook, cells, pipe, watch)
+            return pid
+
+        def pass_on(key: str, sent: bytes) -> None:
+            header = {"kind": "run", "notebook": notebook, "run": key}
+            wire.write(outward, wire.frame(header, sent))
+
+        keys = [run.key for run in self._plans[notebook].runs]
+        return Watch(
+            keys,
+            len(cells),
+            self._limits,
+            self._clock,
+            deadline,
+            start,
+            pass_on,
+            grouped=not self._sandboxed,
+        )
+
+    def _be_child(self, notebook: str, cells: Sequence[Cell], pipe: int, watch: Watch) -> None:
+        """In the forked process: into the jail, run, and end. Does not return."""
+        try:
+            os.setsid()  # or a signal to the process group would reach the worker
+            jail.close_all_but(pipe)
+            if self._sandboxed:
+                jail.enter(self._identity, self._limits, self._files)
+            else:
+                os.chdir(self._home)
+            self._run(notebook, cells, pipe, watch)
+        except BaseException as error:
+            # Not the student's cell, whose errors the runner keeps: the jail or the runner failed,
+            # or a student reached into it. The worker sees which runs are missing.
+            self._clock.say(f"{type(error).__name__}: {error}")
+            self._clock.end()
+            os._exit(3)
+        os._exit(0)
+
+    def _run(self, notebook: str, cells: Sequence[Cell], pipe: int, watch: Watch) -> None:
+        know_lines(cells)
+        for attempt in seen_in(cells):
+            self._doors.note(attempt)
+        given = self._given[notebook]
+        self._doors.kinds = {cell.index: cell.kind for cell in cells}
+        Runner(
+            plan=self._plans[notebook],
+            cells=[
+                self._compiled(cell) if cell.kind in ("given", "test") else compiled(cell)
+                for cell in cells
+            ],
+            limits=self._limits,
+            shell=self._shell,
+            module=given.module,
+            start=lambda run: given.start(run, cells),
+            clock=self._clock,
+            doors=self._doors,
+            send=lambda data: wire.write(pipe, data),
+            dead=watch.dead,
+            jailed=self._sandboxed and os.getpid() == 1,
+        ).run_all(frozenset(watch.done))
+
+    def _compiled(self, cell: Cell) -> CellCode:
+        """Code of the release's own text, kept for the next submission; a student's never is."""
+        code = self._code.get((cell.index, cell.source))
+        if code is None or code.cell != cell:
+            if len(self._code) > _MOST_CODE:
+                self._code.clear()
+            code = self._code[cell.index, cell.source] = compiled(cell)
+        return code
+
+
+def main(inward: int, outward: int) -> None:
+    """Be a worker on these two descriptors."""
+    # Before the grader has anything to say: it may be importing torch itself.
+    torch.set_num_threads(1)
+    figures.prepare()
+    shell = start_shell()
+    try:
+        setup, body = wire.read(inward, MOST_FRAME)
+    except wire.Closed:
+        return  # the grader changed its mind
+    try:
+        worker = _made(setup, wire.unpack(body), shell)
+    except GivenCellFailedError as error:
+        wire.write(outward, wire.frame({"kind": "broken", "why": str(error)}))
+        return
+    worker.serve(inward, outward)
+    os._exit(0)  # torch takes a while to tidy up, and nothing here is worth it
+
+
+def _made(setup: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], shell: Shell) -> Worker:
+    files = {name: text.encode("latin-1") for name, text in setup["files"].items()}
+    plans = {
+        name: Plan(
+            name,
+            tuple(
+                Run(
+                    run["key"],
+                    run["parameters"],
+                    {v: tensors[f"{name}\n{run['key']}\n{v}"] for v in run["replace"]},
+                    tuple(run["restore"]),
+                    run["display"],
+                )
+                for run in plan["runs"]
+            ),
+            {grade_id: tuple(names) for grade_id, names in plan["takes"].items()},
+        )
+        for name, plan in setup["plans"].items()
+    }
+    return Worker(setup, files, plans, shell)

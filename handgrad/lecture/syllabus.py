@@ -1,0 +1,121 @@
+"""What an assignment says of the lecture it follows: `graders/<name>/lecture.toml` and its releases."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from handgrad.errors import UserError
+from handgrad.lecture.likeness import Form, Numbers, form
+from handgrad.lecture.outline import Outline, outline
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One exercise of the lecture, and the released notebook that it became.
+
+    `begins` are formulas that only this exercise computes, for notebooks without headings.
+    """
+
+    notebook: str
+    number: int
+    outline: Outline
+    begins: tuple[Form, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Syllabus:
+    """The lessons in order, and the lecture's names.
+
+    `compare(label, gradient, tensor)` checks an answer. `gradients` is the list at the end of the
+    training loop's backward pass, in the order of `parameters`. `heading` finds an exercise's number
+    at the beginning of a comment or a line of text. `gradient_names` are patterns; the course's own
+    is the first.
+    """
+
+    compare: str
+    gradients: str
+    parameters: str
+    heading: re.Pattern[str]
+    gradient_names: tuple[str, ...]
+    numbers: Numbers
+    lessons: tuple[Lesson, ...]
+
+    @classmethod
+    def read(cls, path: Path, released: Mapping[str, "NotebookNode"]) -> "Syllabus":
+        """Raises UserError where the assignment has no lecture, or its table cannot be used."""
+        try:
+            return cls.parse(path.read_text(encoding="utf-8"), released)
+        except FileNotFoundError:
+            raise UserError(
+                path.parent.name,
+                "this assignment knows of no lecture",
+                f"Take its own notebooks, or write {path}.",
+            ) from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UserError(
+                str(path), f"it is not valid TOML ({error})", "Mend that line."
+            ) from None
+        except (KeyError, TypeError, ValueError, SyntaxError, re.error) as error:
+            raise UserError(
+                str(path), f"it cannot be used ({error!r})", "Mend that entry."
+            ) from None
+
+    @classmethod
+    def parse(cls, text: str, released: Mapping[str, "NotebookNode"]) -> "Syllabus":
+        """The syllabus of a table's text; KeyError and the like where it is not one."""
+        table = tomllib.loads(text)
+        numbers = {float(value): form(_formula(key), {}) for key, value in table["numbers"].items()}
+        other_ways = [(entry["name"], _formula(entry["line"])) for entry in table["forward"]]
+        lessons = []
+        for entry in table["exercise"]:
+            plain = outline(released[entry["notebook"]])
+            lessons.append(
+                Lesson(
+                    entry["notebook"],
+                    int(entry["heading"]),
+                    replace(plain, forms=_with(plain, other_ways)),
+                    tuple(form(_formula(line), plain.same) for line in entry.get("begins", ())),
+                )
+            )
+        return cls(
+            compare=str(table["compare"]),
+            gradients=str(table["gradients"]),
+            parameters=str(table["parameters"]),
+            heading=re.compile(r"[\W_]*" + table["heading"], re.IGNORECASE),
+            gradient_names=tuple(map(str, table["gradient_names"])),
+            numbers=numbers,
+            lessons=tuple(lessons),
+        )
+
+    @property
+    def step_by_step(self) -> Lesson:
+        """The lesson with the most answers, one for every step."""
+        return max(self.lessons, key=lambda lesson: len(lesson.outline.answers))
+
+    def gradient(self, tensor: str) -> str:
+        """The course's name for the gradient of a tensor: `dlogits` of `logits`."""
+        return self.gradient_names[0].format(tensor)
+
+    def tensor(self, gradient: str) -> str:
+        """The inverse of `gradient`; "" where the name is none of a gradient."""
+        before, after = self.gradient_names[0].split("{}")
+        if gradient.startswith(before) and gradient.endswith(after) and gradient != before + after:
+            return gradient[len(before) : len(gradient) - len(after)]
+        return ""
+
+
+def _formula(text: str) -> ast.expr:
+    return ast.parse(text, mode="eval").body
+
+
+def _with(plain: Outline, other_ways: Iterable[tuple[str, ast.expr]]) -> dict[Form, str]:
+    """The outline's formulas and the other ways of writing them, where it has the name at all."""
+    forms = {form(line, plain.same): name for name, line in other_ways if name in plain.given}
+    return forms | dict(plain.forms)

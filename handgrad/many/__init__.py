@@ -1,0 +1,1 @@
+"""Many submissions: which are due, marked side by side, kept one by one."""

@@ -1,0 +1,267 @@
+"""Marking on a `dask.distributed` cluster whose machines share nothing with this one; its only importer.
+
+A dask worker gets the assignment once, as bytes, and marks in processes of its own (`workers`), one
+for each of its threads. So what a submission does to whoever marks it never reaches dask's worker.
+"""
+
+import contextlib
+import io
+import tarfile
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
+
+import dask
+from distributed import Client, KilledWorker, Worker, WorkerPlugin, get_worker
+
+from handgrad import __version__
+from handgrad.errors import UserError
+from handgrad.many.marking import Source, warm
+from handgrad.many.workers import WorkerDied, Workers
+from handgrad.settings import Settings
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_CONNECT_SECONDS = 10.0
+_IDLE_SECONDS = 300.0  # then a worker lets go of its processes: whoever used them may be dead
+_SLACK_SECONDS = 120.0  # beyond a submission's own wall clock: graders, and a new sandbox
+
+
+class Cluster(Executor):
+    """An executor for `batch.grade`. Every call's `Source` is the worker's own copy of it there.
+
+    A task whose worker is lost is given to another one by dask; one that loses worker after worker
+    is tried once more, since it may only have been beside the one that did it, and then fails with
+    WorkerDied. Raises UserError where there is no cluster at `address`, or nobody in it who can mark.
+    """
+
+    def __init__(self, address: str, source: Source) -> None:
+        self._address = address
+        self._open: set[Any] = set()  # dask's futures: who drops one takes the task back
+        self._closing = False
+        parcel = packed(source)
+        # A submission travels with its task, and may be as large as the limits allow.
+        dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
+        try:
+            # `Any`, since dask annotates half of it.
+            self._client = cast(Any, Client)(
+                address, timeout=_CONNECT_SECONDS, set_as_default=False
+            )
+        except (OSError, ValueError) as error:
+            raise UserError(
+                address,
+                f"there is no dask scheduler ({_first_line(error)})",
+                "Start one with `dask scheduler` and use the address that it prints",
+            ) from None
+        try:
+            self.processes = self._count()
+            self._desk = f"handgrad-{source.name}-{uuid.uuid4().hex}"
+            self._register(Desk(self._desk, source, parcel))
+        except BaseException:
+            self._client.close()
+            raise
+
+    def _count(self) -> int:
+        """How many submissions can be marked at a time now."""
+        try:
+            self._client.wait_for_workers(1, timeout=_CONNECT_SECONDS)  # they may be on their way
+        except TimeoutError:
+            raise UserError(
+                self._address,
+                "the cluster has a scheduler and no worker",
+                f"Start some with `dask worker {self._address}`",
+            ) from None
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        return sum(int(worker["nthreads"]) for worker in workers)
+
+    def _register(self, desk: "Desk") -> None:
+        try:
+            self._client.register_plugin(desk, name=self._desk)
+        except (ImportError, AttributeError) as error:
+            raise self._cannot_mark("workers", error) from None
+
+    def _cannot_mark(self, who: str, error: BaseException) -> UserError:
+        return UserError(
+            self._address,
+            f"its {who} cannot read what they get ({_first_line(error)})",
+            f"Install handgrad[dask] {__version__} where the scheduler and the workers run, "
+            "and start them again",
+        )
+
+    def submit(
+        self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> "Future[_T]":
+        """Call `function` on some worker, in a process that is warm after its first call."""
+        ours: Future[_T] = Future()
+        ours.set_running_or_notify_cancel()
+        self._send(ours, (self._desk, function, args, kwargs), 1)
+        return ours
+
+    def _send(self, ours: "Future[Any]", call: tuple[Any, ...], attempt: int) -> None:
+        theirs = self._client.submit(_call, *call, pure=False)
+        self._open.add(theirs)
+        theirs.add_done_callback(lambda done: self._settle(done, ours, call, attempt))
+
+    def _settle(
+        self, theirs: Any, ours: "Future[Any]", call: tuple[Any, ...], attempt: int
+    ) -> None:
+        """Pass on what became of a task; runs in dask's own thread."""
+        self._open.discard(theirs)
+        try:
+            result = theirs.result()
+        except KilledWorker:
+            if attempt < 2 and not self._closing:
+                self._send(ours, call, attempt + 1)
+            else:
+                ours.set_exception(WorkerDied("several workers were lost while they marked it"))
+        except RuntimeError as error:
+            unread = "deserialization" in str(error)  # dask's word: it was never marked
+            ours.set_exception(
+                self._cannot_mark("scheduler or a worker", error) if unread else error
+            )
+        except (UserError, WorkerDied) as error:
+            ours.set_exception(error)
+        except BaseException as error:  # whoever waits for the future is told, not dask's thread
+            ours.set_exception(
+                UserError(
+                    self._address,
+                    f"the cluster was lost ({_first_line(error)})",
+                    "Start it and run the same command again; what is done is kept",
+                )
+            )
+        else:
+            ours.set_result(result)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let go of the cluster; its workers end the processes that they started for this."""
+        self._closing = True
+        if cancel_futures and self._open:
+            self._client.cancel(list(self._open), force=True)
+        # The scheduler may have gone before: there is nothing to let go of then.
+        with contextlib.suppress(Exception):
+            self._client.unregister_worker_plugin(self._desk)
+        self._client.close()
+
+
+class Desk(WorkerPlugin):
+    """One worker's place to mark at: the assignment unpacked, and processes that are warm with it."""
+
+    def __init__(self, name: str, source: Source, parcel: bytes) -> None:
+        self.name = name
+        self._assignment = source.name
+        self._sandboxed = source.sandboxed
+        self._parcel = parcel
+        self._version = __version__
+
+    def setup(self, worker: Worker) -> None:
+        """Called by dask on every worker, those too that join or come back later."""
+        self._threads = int(worker.state.nthreads)
+        self._lock = threading.Lock()
+        self._workers: Workers | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._idle: threading.Timer | None = None
+        self._busy = 0
+
+    def teardown(self, worker: Worker) -> None:
+        """Called by dask when the grader lets go, or the worker closes."""
+        with self._lock:
+            self._leave()
+
+    def call(self, function: Callable[..., _T], args: tuple[Any, ...], kwargs: Any) -> _T:
+        """`function` in a process of this worker, every Source being the copy that is here."""
+        with self._lock:
+            workers, here = self._sit_down()
+            self._busy += 1
+        try:
+            there = [here if isinstance(each, Source) else each for each in args]
+            return workers.submit(function, *there, **kwargs).result()
+        finally:
+            with self._lock:
+                self._busy -= 1
+                self._rest()
+
+    def _sit_down(self) -> tuple[Workers, Source]:
+        if self._version != __version__:
+            raise UserError(
+                f"worker {get_worker().address}",
+                f"it runs handgrad {__version__}, and the grader {self._version}",
+                "Install the same version there and start it again",
+            )
+        if self._idle is not None:
+            self._idle.cancel()
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(
+                prefix="handgrad-", ignore_cleanup_errors=True
+            )
+            unpack(self._parcel, Path(self._folder.name))
+        here = Source(Path(self._folder.name), self._assignment, self._sandboxed)
+        if self._workers is None:
+            settings = Settings.read(here.root / "graders" / here.name / "assignment.toml")
+            seconds = settings.limits.wall_seconds + _SLACK_SECONDS
+            self._workers = Workers(self._threads, warm, (here,), seconds)
+        return self._workers, here
+
+    def _rest(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = threading.Timer(_IDLE_SECONDS, self._leave_if_idle)
+        self._idle.daemon = True
+        self._idle.start()
+
+    def _leave_if_idle(self) -> None:
+        with self._lock:
+            if not self._busy:
+                self._leave()
+
+    def _leave(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        if self._workers is not None:
+            self._workers.kill()
+            self._workers.shutdown(cancel_futures=True)
+            self._workers = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+
+def _call(desk: str, function: Callable[..., _T], args: tuple[Any, ...], kwargs: Any) -> _T:
+    """The task itself, on a worker."""
+    plugin = cast(Desk, get_worker().plugins[desk])
+    return plugin.call(function, args, kwargs)
+
+
+def packed(source: Source) -> bytes:
+    """All that marking needs of a course, as bytes: the release, the graders, settings and seed.
+
+    Raises UserError where there is no such assignment.
+    """
+    graders = source.root / "graders" / source.name
+    if not ((graders / "forward.py").is_file() and (graders / "seed").is_file()):
+        from handgrad.grading.assignment import Assignment
+
+        Assignment.load(source.root, source.name)  # says what is wrong, or draws the seed
+    parcel = io.BytesIO()
+    with tarfile.open(fileobj=parcel, mode="w:gz") as tar:
+        for step in ("release", "graders"):
+            folder = source.root / step / source.name
+            for path in sorted(folder.glob("*")):
+                if path.is_file():
+                    tar.add(path.resolve(), f"{step}/{source.name}/{path.name}")
+    return parcel.getvalue()
+
+
+def unpack(parcel: bytes, root: Path) -> None:
+    """Lay what was `packed` out under `root`."""
+    with tarfile.open(fileobj=io.BytesIO(parcel), mode="r:gz") as tar:
+        tar.extractall(root, filter="data")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return lines[0][:200] if lines else type(error).__name__

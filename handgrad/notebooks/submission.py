@@ -1,0 +1,156 @@
+"""A student's notebook put back on the released one: their answers, and nothing else counts."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from handgrad.limits import Limits
+from handgrad.notebooks.display import clean_attachments, clean_markdown, fenced, node
+from handgrad.notebooks.matching import Match, Slot, match, same, slots_of
+from handgrad.notebooks.notebookfile import RawCell, parse
+from handgrad.plan import Cell, CellKind
+from handgrad.verdict import Note
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A notebook that is the release's but for the student's answers and the cells they added.
+
+    `notebook` is valid nbformat 4.5 without outputs, and its Markdown is safe to show. `cells` are
+    its code cells in order. `problems` say what had to be put right. `untouched` are the grade ids of
+    the answers that are still as they were released.
+    """
+
+    notebook: "NotebookNode"
+    cells: tuple[Cell, ...]
+    problems: tuple[Note, ...]
+    untouched: frozenset[str]
+
+
+def read(
+    data: bytes, released: "NotebookNode", limits: Limits | None = None, name: str = "the notebook"
+) -> Prepared:
+    """The submitted bytes, restored from `released`; raises UserError where they are no notebook.
+
+    Text, points, ids, types and order of given and test cells are the release's, whatever the file
+    says. Answers are found by grade id (by nbformat's cell id where that was lost). Deleted cells are
+    put back, cells of the student's own stay behind the neighbour they stood behind.
+    """
+    parsed = parse(data, limits or Limits(), name)
+    slots = slots_of(released)
+    return _assembled(released, slots, match(slots, parsed.cells), parsed.problems)
+
+
+def blank(released: "NotebookNode", problems: Iterable[Note] = ()) -> Prepared:
+    """The released notebook itself, in the place of one that is missing or cannot be read."""
+    return _assembled(released, slots_of(released), Match(), tuple(problems))
+
+
+def prefix(released: "NotebookNode") -> tuple[Cell, ...]:
+    """The given code cells before the first cell that students write in or are tested by."""
+    cells: list[Cell] = []
+    for index, slot in enumerate(slots_of(released)):
+        if slot.theirs or slot.kind == "test":
+            if slot.cell_type == "code" or slot.grade_id:
+                break
+            continue  # prose of no consequence
+        if slot.cell_type == "code":
+            cells.append(_cell(index, slot.cell, slot.kind, slot.grade_id))
+    return tuple(cells)
+
+
+def _assembled(
+    released: "NotebookNode", slots: tuple[Slot, ...], found: Match, problems: tuple[Note, ...]
+) -> Prepared:
+    nodes: list[NotebookNode] = []
+    cells: list[Cell] = []
+    untouched: set[str] = set()
+    used = {slot.cell_id for slot in slots}
+
+    def add(cell: "NotebookNode", kind: CellKind, grade_id: str = "") -> None:
+        if cell.cell_type == "code":
+            cells.append(_cell(len(nodes), cell, kind, grade_id))
+        nodes.append(cell)
+
+    def add_extras(after: int) -> None:
+        for mine in found.extras.get(after, ()):
+            add(_extra(mine, used), "other")
+
+    add_extras(-1)
+    for at, slot in enumerate(slots):
+        mine = found.chosen.get(at)
+        cell = _released(slot, at)
+        if slot.theirs and mine is not None and not same(mine.source, slot.cell.source):
+            _write(cell, mine)
+        elif slot.kind == "answer":
+            untouched.add(slot.grade_id)
+        add(cell, slot.kind, slot.grade_id)
+        add_extras(at)
+    metadata = {
+        key: released.metadata[key]
+        for key in ("kernelspec", "language_info")
+        if key in released.metadata
+    }
+    notebook = node({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": nodes})
+    return Prepared(notebook, tuple(cells), problems + tuple(found.problems), frozenset(untouched))
+
+
+def _released(slot: Slot, at: int) -> "NotebookNode":
+    table: dict[str, object] = {
+        "id": slot.cell_id or f"released-{at}",
+        "cell_type": slot.cell_type,
+        "metadata": slot.cell.metadata,
+        "source": slot.cell.source,
+    }
+    if slot.cell_type == "code":
+        table |= {"execution_count": None, "outputs": []}
+    elif "attachments" in slot.cell:
+        table["attachments"] = slot.cell.attachments
+    return node(table)
+
+
+def _write(cell: "NotebookNode", mine: RawCell) -> None:
+    """Put the student's text in a cell."""
+    cell.source = mine.source
+    if cell.cell_type == "code":
+        return
+    cell.pop("attachments", None)
+    if mine.cell_type == "raw":  # nbconvert would hand raw HTML through
+        cell.source = fenced(mine.source)
+        return
+    attachments = clean_attachments(mine.attachments)
+    if attachments:
+        cell.attachments = node(attachments)
+    cell.source = clean_markdown(mine.source, attachments)
+
+
+def _extra(mine: RawCell, used: set[str]) -> "NotebookNode":
+    """A cell of the student's own; `used` are the cell ids that are taken."""
+    cell_id = mine.cell_id
+    if not cell_id or cell_id in used:
+        cell_id = f"added-{mine.number}"
+        while cell_id in used:
+            cell_id += "-"
+    used.add(cell_id)
+    table: dict[str, object] = {"id": cell_id, "metadata": {}, "source": ""}
+    if mine.cell_type == "code":
+        table |= {"cell_type": "code", "execution_count": None, "outputs": []}
+    else:
+        table["cell_type"] = "markdown"
+    cell = node(table)
+    _write(cell, mine)
+    return cell
+
+
+def _cell(index: int, cell: "NotebookNode", kind: CellKind, grade_id: str) -> Cell:
+    tags = cell.metadata.get("tags", [])
+    return Cell(
+        index=index,
+        grade_id=grade_id,
+        kind=kind,
+        source=cell.source,
+        parameters=kind == "given" and "parameters" in tags,
+    )

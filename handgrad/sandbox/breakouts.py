@@ -1,0 +1,162 @@
+"""Attempts to break out of the sandbox, as cells of a notebook: each must raise where it is held."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from handgrad.limits import Limits
+from handgrad.plan import Cell, Plan, Run
+from handgrad.sandbox.execute import Executor
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt: what it tries, and whether the sandbox held."""
+
+    what: str
+    held: bool
+    how: str  # the error it ended with
+
+
+_SYSCALL = """\
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+def call(name, *arguments):
+    if getattr(libc, name)(*arguments) == -1:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+"""
+
+# Each ends without an error only if it got what it wanted. {secret} is the path of a file that the
+# user who grades can read, {port} a port on which someone listens on 127.0.0.1.
+ATTEMPTS: Mapping[str, str] = {
+    "read a file of this machine": "open({secret!r}).read()",
+    "read /etc/passwd": "open('/etc/passwd').read()",
+    "list the folder of another": """\
+import os
+if not os.listdir(os.path.dirname({secret!r})): raise OSError('empty')""",
+    "find the graders": """\
+import importlib.util, os
+found = [m for m in ('gradients', 'grading', 'sandbox', 'store', 'pages', 'many', 'cli', 'check')
+         if importlib.util.find_spec('handgrad.' + m)]
+for folder, inside, files in os.walk('/'):
+    if folder.startswith('/proc') or folder.count('/') > 4: inside.clear()
+    found += [f for f in files if f in ('mistakes.py', 'assignment.toml', 'gradebook.db')]
+if not found: raise FileNotFoundError('no grader anywhere')""",
+    "connect to 127.0.0.1": "import socket; socket.create_connection(('127.0.0.1', {port}), 1)",
+    "connect to the network": "import socket; socket.create_connection(('1.1.1.1', 53), 1)",
+    "send a datagram": "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+    "open a raw netlink socket": "import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
+    "look up a name": "import socket; socket.getaddrinfo('example.org', 443)",
+    "open a Unix socket": """\
+import socket
+socket.socket(socket.AF_UNIX).connect('/run/dbus/system_bus_socket')""",
+    "see other processes": """\
+import os
+if [p for p in os.listdir('/proc') if p.isdigit() and int(p) != os.getpid()] == []:
+    raise PermissionError('no other process in /proc')""",
+    "see its parent": """\
+import os
+if os.getppid() == 0: raise ProcessLookupError('no parent in here')""",
+    "signal the worker": "import os, signal; os.kill(2, signal.SIGKILL)",
+    "trace a process": _SYSCALL + "call('ptrace', 16, 1, 0, 0)",
+    "read another process's memory": """\
+import os
+open('/proc/2/mem' if os.getpid() == 1 else '/proc/1/mem', 'rb').read(1)""",
+    "make a user namespace": _SYSCALL + "call('unshare', 0x10000000)",
+    "make a mount namespace": _SYSCALL + "call('unshare', 0x20000)",
+    "clone into a namespace": _SYSCALL + "call('syscall', {clone}, 0x10000011, 0, 0, 0, 0)",
+    "mount a file system": _SYSCALL + "call('mount', b'none', b'/tmp', b'tmpfs', 0, None)",
+    "unmount a file system": _SYSCALL + "call('umount2', b'/tmp', 2)",
+    "change the root": "import os; os.chroot('/tmp')",
+    "become root": "import os; os.setuid(0) if os.getuid() else os.setuid(1); open('/dev/mem')",
+    "keep a capability": """\
+caps = [l.split()[1] for l in open('/proc/self/status') if l.startswith('Cap')]
+if not any(int(c, 16) for c in caps): raise PermissionError('no capability at all')""",
+    "use io_uring": _SYSCALL + "call('syscall', 425, 1, 0)",
+    "load a BPF program": _SYSCALL + "call('syscall', {bpf}, 0, 0, 0)",
+    "start a program": "import subprocess, sys; subprocess.run([sys.executable, '-c', '0'])",
+    "start a shell": "import os\nif os.system('true'): raise PermissionError('no shell')",
+    "write outside its folder": """\
+import os
+tried = []
+for folder, inside, _ in os.walk('/'):
+    if folder.count('/') > 4: inside.clear()
+    if folder.startswith(('/proc', '/tmp', '/dev/shm')): inside.clear(); continue
+    if os.access(folder, os.W_OK): tried.append(folder)
+if not tried: raise PermissionError('nothing is writable')""",
+    "change the interpreter": "open(__import__('os').__file__, 'a')",
+    "change torch": "open(__import__('torch').__file__, 'a')",
+    "reach a disk": """\
+import os, stat
+disks = [d for d in os.listdir('/dev') if stat.S_ISBLK(os.lstat('/dev/' + d).st_mode)]
+if not disks: raise FileNotFoundError('no disk in /dev')""",
+    "learn the environment": """\
+import os
+known = {{'PATH', 'HOME', 'TMPDIR', 'LANG', 'MPLBACKEND', 'MPLCONFIGDIR', 'IPYTHONDIR', 'PWD',
+         'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'HANDGRAD_GRADING', 'LC_CTYPE'}}
+more = set(os.environ) - known
+if not more: raise KeyError('nothing but the sandbox\\'s own')""",
+    "keep a descriptor": """\
+import os
+def open_here(fd):
+    try: return os.fstat(fd)
+    except OSError: return None
+kept = [fd for fd in range(3, 4096) if open_here(fd)]
+if len(kept) < 2: raise OSError('nothing but its own pipe')""",
+    "fill the disk": """\
+for number in range(10_000):
+    with open(f'{{number}}.bin', 'wb') as file: file.write(bytes(1 << 20))""",
+    "write a large file": """\
+with open('large.bin', 'wb') as file:
+    for _ in range(10_000): file.write(bytes(1 << 20))""",
+    "make a million files": """\
+import os
+for name in os.listdir('.'):
+    if name.endswith('.bin'): os.remove(name)
+for number in range(1_000_000): open(f'f{{number}}', 'x').close()""",
+    "make folders without end": """\
+import os
+for _ in range(1_000_000): os.mkdir('d'); os.chdir('d')""",
+    "use up the memory": "import mmap; kept = [mmap.mmap(-1, 1 << 30) for _ in range(64)]",
+    "share memory that nobody counts": "import os; os.memfd_create('m')",
+    "leave System V memory behind": _SYSCALL + "call('shmget', 7, 4096, 0o1600)",
+    "fork without end": """\
+import os, time
+for _ in range(10_000):
+    if os.fork() == 0: time.sleep(30); os._exit(0)""",
+    "start threads without end": """\
+import threading, time
+for _ in range(10_000): threading.Thread(target=time.sleep, args=(1,), daemon=True).start()""",
+    "lift its own limits": """\
+import resource
+resource.setrlimit(resource.RLIMIT_NPROC, (10_000, 10_000))""",
+    "take off the filter": _SYSCALL + "call('prctl', 22, 0, 0, 0, 0)",
+}
+
+_LIMITS = Limits(cell_seconds=20.0, wall_seconds=120.0)
+
+
+def cells(secret: Path, port: int) -> tuple[Cell, ...]:
+    """The attempts as cells, in order."""
+    import platform
+
+    arm = platform.machine() == "aarch64"
+    numbers = {"clone": 220 if arm else 56, "bpf": 280 if arm else 321}
+    return tuple(
+        Cell(index, "", "other", source.format(secret=str(secret), port=port, **numbers))
+        for index, source in enumerate(ATTEMPTS.values())
+    )
+
+
+def try_all(secret: Path, port: int, limits: Limits = _LIMITS) -> tuple[Attempt, ...]:
+    """Make every attempt in one notebook. Raises UserError where there is no sandbox to break."""
+    plan = Plan("breakouts", (Run("attempts"),), {})
+    with Executor({}, {plan.notebook: plan}, {plan.notebook: ()}, limits) as executor:
+        evidence = executor.run({plan.notebook: cells(secret, port)})[plan.notebook]
+    if evidence.trouble or "attempts" not in evidence.runs:
+        return (Attempt("run a notebook to its end", False, evidence.trouble),)
+    results = evidence.runs["attempts"].cells
+    return tuple(
+        Attempt(what, result.status != "ok", f"{result.ename}: {result.evalue}"[:200])
+        for what, result in zip(ATTEMPTS, results, strict=True)
+    )

@@ -1,0 +1,245 @@
+"""One submission through the jail: cells in, evidence out, nothing believed."""
+
+import os
+import select
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from types import TracebackType
+from typing import BinaryIO
+
+from torch import Tensor
+
+from handgrad.errors import UserError
+from handgrad.evidence import Attempt, Evidence, RunResult
+from handgrad.jailed import wire
+from handgrad.limits import Limits
+from handgrad.plan import Cell, Plan
+from handgrad.sandbox.border import BorderError, run_of
+from handgrad.sandbox.launch import Launched, launch
+
+_START_SECONDS = 180.0  # importing torch from a cold disk
+_LEAVE_SECONDS = 2.0
+_SLACK_SECONDS = 30.0  # beyond a submission's own limit, for the worker to say so
+
+
+class _WorkerGoneError(Exception):
+    """The worker hung up, or sent what no worker sends."""
+
+
+class Executor:
+    """Runs submissions in a jail, one after another; a context manager.
+
+    Entering starts the worker, which takes seconds (torch is imported there), and runs the given
+    cells. `run` may then be called any number of times, by one thread at a time. The jail ends with
+    the thread that started it (the kernel's parent-death signal is a thread's), so keep to threads
+    that live on. Raises UserError where there is no sandbox, or where the given cells themselves do
+    not run.
+    """
+
+    def __init__(
+        self,
+        files: Mapping[str, bytes],
+        plans: Mapping[str, Plan],
+        prefixes: Mapping[str, Sequence[Cell]],
+        limits: Limits,
+        *,
+        sandboxed: bool = True,
+        launched: Launched | None = None,
+    ) -> None:
+        """`launched` is a worker that was started before, to be used for the first one."""
+        self._early = launched
+        self._files = files
+        self._plans = plans
+        self._prefixes = prefixes
+        self._limits = limits
+        self._sandboxed = sandboxed
+        self._process: subprocess.Popen[bytes] | None = None
+        self._complaints: BinaryIO | None = None
+        self._home: tempfile.TemporaryDirectory[str] | None = None
+        self._inward = self._outward = -1
+
+    def __enter__(self) -> "Executor":
+        try:
+            self._start()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def run(self, cells: Mapping[str, Sequence[Cell]]) -> dict[str, Evidence]:
+        """Evidence for each notebook of one submission; never raises for what a student wrote.
+
+        Raises UserError where the worker cannot be started again after it was lost.
+        """
+        try:
+            return self._run(cells)
+        except (_WorkerGoneError, wire.WireError, OSError):
+            self._stop()  # the machine took it (memory, a kill): once more, with a fresh one
+        try:
+            return self._run(cells)
+        except (_WorkerGoneError, wire.WireError, OSError) as error:
+            self._stop()
+            return {
+                name: Evidence(name, trouble=f"the sandbox was lost: {error}") for name in cells
+            }
+
+    def _run(self, cells: Mapping[str, Sequence[Cell]]) -> dict[str, Evidence]:
+        if self._process is None:
+            self._start()
+        runs: dict[str, dict[str, RunResult]] = {name: {} for name in cells}
+        attempts: dict[str, list[Attempt]] = {name: [] for name in cells}
+        trouble = dict.fromkeys(cells, "the sandbox did not say how it ended")
+        job = {name: [asdict(cell) for cell in listed] for name, listed in cells.items()}
+        self._send({"kind": "submission", "cells": job})
+        self._collect(cells, runs, attempts, trouble)
+        return {
+            name: Evidence(name, runs[name], tuple(attempts[name]), trouble[name]) for name in cells
+        }
+
+    def _collect(
+        self,
+        cells: Mapping[str, Sequence[Cell]],
+        runs: Mapping[str, dict[str, RunResult]],
+        attempts: Mapping[str, list[Attempt]],
+        trouble: dict[str, str],
+    ) -> None:
+        deadline = time.monotonic() + self._limits.wall_seconds + _SLACK_SECONDS
+        broken: dict[str, str] = {}
+        while True:
+            header, body = self._receive(deadline)
+            kind, name = header.get("kind"), str(header.get("notebook", ""))
+            if kind == "done":
+                return
+            if kind == "end" and name in trouble:
+                trouble[name] = broken.get(name) or str(header.get("trouble", ""))
+            elif kind == "run" and name in runs:
+                try:
+                    result, knocked = run_of(
+                        str(header["run"]), body, self._plans[name], cells[name], self._limits
+                    )
+                except BorderError as error:
+                    broken[name] = f"it sent {error}"
+                    continue
+                runs[name][result.key] = result
+                attempts[name] += [each for each in knocked if each not in attempts[name]]
+            else:
+                raise _WorkerGoneError(f"a frame of kind {kind!r}")
+
+    def _start(self) -> None:
+        started, self._early = self._early, None
+        if started is None or started.sandboxed != self._sandboxed:
+            started = launch(sandboxed=self._sandboxed)
+        self._process, self._complaints = started.process, started.complaints
+        self._inward, self._outward = started.inward, started.outward
+        self._home = None if self._sandboxed else tempfile.TemporaryDirectory(prefix="handgrad-")
+        try:
+            self._send(*self._setup(started.uid))
+            header, _ = self._receive(time.monotonic() + _START_SECONDS)
+        except (_WorkerGoneError, wire.WireError, OSError) as error:
+            said = self._said()
+            raise UserError(
+                "sandbox",
+                f"the worker did not start ({said or error})",
+                "Run `handgrad doctor`, which says what is missing",
+            ) from None
+        if header.get("kind") == "broken":
+            raise UserError(
+                "release",
+                str(header.get("why", "a given cell raised")),
+                "Mend that cell, or its files",
+            )
+
+    def _setup(self, uid: int | None) -> tuple[dict[str, object], bytes]:
+        tensors: dict[str, Tensor] = {}
+        plans: dict[str, object] = {}
+        for name, plan in self._plans.items():
+            for run in plan.runs:
+                tensors |= {f"{name}\n{run.key}\n{v}": t for v, t in run.replace.items()}
+            plans[name] = {
+                "runs": [
+                    {
+                        "key": run.key,
+                        "parameters": dict(run.parameters),
+                        "replace": list(run.replace),
+                        "restore": list(run.restore),
+                        "display": run.display,
+                    }
+                    for run in plan.runs
+                ],
+                "takes": {grade_id: list(names) for grade_id, names in plan.takes.items()},
+            }
+        setup: dict[str, object] = {
+            "limits": asdict(self._limits),
+            "sandboxed": self._sandboxed,
+            "uid": uid,
+            "home": "" if self._home is None else self._home.name,
+            "files": {name: data.decode("latin-1") for name, data in self._files.items()},
+            "plans": plans,
+            "prefixes": {n: [asdict(cell) for cell in p] for n, p in self._prefixes.items()},
+        }
+        return setup, wire.pack(tensors)
+
+    def _send(self, header: Mapping[str, object], body: bytes = b"") -> None:
+        wire.write(self._outward, wire.frame(header, body))
+
+    def _receive(self, deadline: float) -> tuple[wire.Json, bytes]:
+        """The next frame; its first bytes must come before the deadline, a monotonic time."""
+        ready, _, _ = select.select([self._inward], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            raise _WorkerGoneError("it said nothing in time")
+        return wire.read(self._inward, wire.largest(self._limits) + (1 << 16))
+
+    def _said(self) -> str:
+        """The last line the worker wrote on stderr."""
+        if self._complaints is None:
+            return ""
+        self._complaints.seek(0)
+        lines = self._complaints.read(1 << 16).decode("utf-8", "replace").strip().splitlines()
+        return lines[-1][:300] if lines else ""
+
+    def _stop(self) -> None:
+        """End the worker and all it started; safe to call twice."""
+        process, self._process = self._process, None
+        if self._outward >= 0:
+            os.close(self._outward)
+        if process is not None:
+            try:
+                process.wait(_LEAVE_SECONDS)  # an idle worker leaves when the pipe ends
+            except subprocess.TimeoutExpired:
+                if self._sandboxed:
+                    process.kill()
+                else:
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                self._wait_for_silence()
+        if self._inward >= 0:
+            os.close(self._inward)
+        self._inward = self._outward = -1
+        if self._complaints is not None:
+            self._complaints.close()
+            self._complaints = None
+        if self._home is not None:
+            self._home.cleanup()
+            self._home = None
+
+    def _wait_for_silence(self) -> None:
+        """bubblewrap is dead; the processes in its namespace die with it, a moment later. The pipe
+        ends when the last of them has let go of it.
+        """
+        deadline = time.monotonic() + 5.0
+        while time.monotonic() < deadline:
+            ready, _, _ = select.select([self._inward], [], [], 0.1)
+            if ready and not os.read(self._inward, 1 << 20):
+                return

@@ -1,0 +1,129 @@
+"""The class as gradebook and stored results together know it; nothing is run again."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from nbgrader.api import (
+    Assignment,
+    BaseCell,
+    Grade,
+    Notebook,
+    SubmittedAssignment,
+    SubmittedNotebook,
+)
+from nbgrader.api import Gradebook as Book
+
+from handgrad.errors import UserError
+from handgrad.pages.report import ClassRecord
+from handgrad.store.course import Course
+from handgrad.store.database import told
+from handgrad.store.gradebook import database_file
+from handgrad.store.records import Records
+from handgrad.store.rows import Late, Penalties
+from handgrad.verdict import Report
+
+
+def class_records(course: Course, assignment: str) -> list[ClassRecord]:
+    """Everybody who handed in or has a mark, by student; scores hold manual marks and late penalties.
+
+    Raises UserError where there is no gradebook, or where it does not know the assignment.
+    """
+    reports = {
+        record.report.student: record.report for record in Records(course.root, assignment).all()
+    }
+    path = database_file(course.db_url)
+    if path is not None and not path.is_file():
+        raise UserError(
+            str(path),
+            "there is no gradebook",
+            f"Run `nbgrader generate_assignment {assignment}` first",
+        )
+    with told(str(path or "gradebook")), Book(course.db_url) as book:
+        known = [each.name for each in book.assignments]
+        if assignment not in known:
+            raise UserError(
+                assignment,
+                "the gradebook knows no assignment of this name",
+                f"Known: {', '.join(known) or 'none'}",
+            )
+        rows = {row["student"]: row for row in book.submission_dicts(assignment)}
+        names = {
+            student.id: " ".join(filter(None, (student.first_name, student.last_name)))
+            for student in book.students
+        }
+        waiting = _waiting(book, assignment)
+        late = {
+            submission.student_id: (
+                submission.total_seconds_late,
+                sum(late_penalty(course.penalties, submission, n) for n in submission.notebooks),
+            )
+            for submission in book.assignment_submissions(assignment)
+        }
+    handed_in = {*rows, *course.students(assignment)[0]}
+    return [
+        _record(student, reports.get(student), names, rows.get(student), waiting, late, handed_in)
+        for student in sorted({*handed_in, *reports, *names})
+    ]
+
+
+def late_penalty(
+    penalties: Penalties, submission: SubmittedAssignment, notebook: SubmittedNotebook
+) -> float:
+    """What lateness costs a notebook by the course's rule, as things stand now.
+
+    The gradebook holds what it cost when the notebook was graded: before a person marked the written
+    answers, and before a deadline was moved.
+    """
+    seconds = submission.total_seconds_late
+    if seconds <= 0:
+        return 0.0
+    return penalties.of(Late(submission.student_id, notebook.score, seconds)) or 0.0
+
+
+def _record(
+    student: str,
+    report: Report | None,
+    names: Mapping[str, str],
+    row: Mapping[str, object] | None,
+    waiting: Mapping[str, list[str]],
+    late: Mapping[str, tuple[float, float]],
+    handed_in: set[str],
+) -> ClassRecord:
+    if row is None:
+        return ClassRecord(student, report, names.get(student, ""), student in handed_in)
+    seconds, penalty = late.get(student, (0.0, 0.0))
+    return ClassRecord(
+        student,
+        report,
+        names.get(student, ""),
+        True,
+        max(0.0, _number(row["score"]) - penalty),
+        _number(row["max_score"]),
+        seconds,
+        penalty,
+        tuple(waiting.get(student, ())),
+    )
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _waiting(book: Book, assignment: str) -> dict[str, list[str]]:
+    """By student, the grade ids of the written answers that wait for a person."""
+    found = (
+        book.db.query(SubmittedAssignment.student_id, BaseCell.name)
+        .select_from(Grade)
+        .join(BaseCell, Grade.cell_id == BaseCell.id)
+        .join(SubmittedNotebook, Grade.notebook_id == SubmittedNotebook.id)
+        .join(SubmittedAssignment, SubmittedNotebook.assignment_id == SubmittedAssignment.id)
+        .join(Assignment, SubmittedAssignment.assignment_id == Assignment.id)
+        .join(Notebook, SubmittedNotebook.notebook_id == Notebook.id)
+        .filter(Assignment.name == assignment, Grade.needs_manual_grade)
+        .order_by(Notebook.name, BaseCell.name)
+        .all()
+    )
+    waiting: dict[str, list[str]] = defaultdict(list)
+    for student, name in found:
+        waiting[student].append(name)
+    return waiting
