@@ -11,6 +11,7 @@ class Limits:
     """
 
     cell_seconds: float = 10.0
+    cell_cpu_seconds: float = 5.0  # of the notebook's own process; a busy machine takes none of it
     wall_seconds: float = 60.0  # the whole submission: all notebooks, all runs
     cpu_seconds: int = 60
     memory_mib: int = 4096  # address space, which for torch is several times what is resident

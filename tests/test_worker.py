@@ -232,6 +232,32 @@ def test_a_cell_that_does_not_end_costs_itself_once(
     assert values(evidence, "dx", "alone")  # the step after it stands on the replacement
 
 
+COMPUTING = {
+    "a loop": ("while True: pass", "timed out"),
+    "a loop in a thread": (
+        "import threading\n"
+        "def spin():\n    while True: pass\n"
+        "spinning = threading.Thread(target=spin, daemon=True)\nspinning.start()\nspinning.join()",
+        "timed out",
+    ),
+    "a loop in C": ("sum(range(10**13))", "killed"),
+    "waiting": ("import time; time.sleep(1)", "ok"),
+    "a little": ("import time\nwhile time.process_time() < 0.1: pass", "ok"),
+}
+
+
+@pytest.mark.parametrize(("source", "status"), COMPUTING.values(), ids=COMPUTING)
+def test_a_cell_that_computes_for_too_long_is_stopped_long_before_one_that_waits(
+    source: str, status: str
+) -> None:
+    limits = replace(LIMITS, cell_cpu_seconds=0.5, cell_seconds=60.0, wall_seconds=120.0)
+    with executor(limits) as jail:
+        evidence = play(jail, cells(source))
+    assert evidence.trouble == ""
+    assert {cell(evidence, 10, run).status for run in evidence.runs} == {status}
+    assert cell(evidence, 12, "alone").status == "ok"
+
+
 DYING = {
     "os._exit": "import os; os._exit(0)",
     "a segmentation fault": "import ctypes; ctypes.string_at(0)",

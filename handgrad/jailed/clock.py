@@ -1,12 +1,14 @@
 """What a student's process is at, in memory that it shares with the worker watching from outside."""
 
+import math
 import mmap
 import struct
 import time
 
-_NOW = struct.Struct("<id")
+_NOW = struct.Struct("<idd")
 _LENGTH = struct.Struct("<H")
 _MOST_WORDS = 500
+_IDLE = (-1, 0.0, 0.0)
 _MARKS = 1 << 16  # as many code cells as a notebook may have
 
 
@@ -28,26 +30,27 @@ class Clock:
 
     def begin(self, position: int) -> None:
         """The cell at this position among the code cells starts now."""
-        _NOW.pack_into(self._memory, 0, position, time.monotonic())
+        _NOW.pack_into(self._memory, 0, position, time.monotonic(), time.process_time())
 
     def end(self) -> None:
         """No cell runs."""
-        _NOW.pack_into(self._memory, 0, -1, 0.0)
+        _NOW.pack_into(self._memory, 0, -1, 0.0, 0.0)
 
-    def now(self) -> tuple[int, float]:
-        """Position and seconds of the cell that runs, (-1, 0.0) between cells."""
+    def now(self) -> tuple[int, float, float]:
+        """Position of the cell that runs, and when it began by the wall's clock (monotonic) and by
+        its process's cpu clock; (-1, 0.0, 0.0) between cells.
+        """
         # A write is not one step (`pack_into` clears the place first): believe what stays a moment.
         for _ in range(10):
             seen = self._memory[: _NOW.size]
             if seen == self._memory[: _NOW.size]:
                 break
         else:
-            return -1, 0.0
-        position, began = _NOW.unpack(seen)
-        now = time.monotonic()
-        if position < 0 or not 0 < began <= now:
-            return -1, 0.0
-        return position, now - began
+            return _IDLE
+        position, began, worked = _NOW.unpack(seen)
+        if position < 0 or not 0 < began <= time.monotonic() or not math.isfinite(worked):
+            return _IDLE
+        return position, began, worked
 
     def mark_slow(self, position: int) -> None:
         """The time of this cell ran out."""
