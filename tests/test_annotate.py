@@ -98,6 +98,9 @@ def test_the_notebook_that_is_annotated_is_left_alone() -> None:
     assert json.dumps(original) == before
 
 
-def test_a_notebook_is_written_as_nbformat_writes_it() -> None:
+def test_a_notebook_is_written_as_nbformat_writes_it_but_for_the_indentation() -> None:
     marked = annotated(notebook(), "one", report(), Settings())
-    assert serialised(marked) == nbformat.writes(marked, version=4) + "\n"
+    text = serialised(marked)
+    assert json.loads(text) == json.loads(nbformat.writes(marked, version=4))
+    assert nbformat.reads(text, as_version=4) == marked
+    assert len(text.splitlines()) == len(marked.cells) + 3

@@ -494,7 +494,7 @@ def stop_after(number: int) -> Callable[[str], None]:
     def before(student: str) -> None:
         begun.append(student)
         if len(begun) == number:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     return before
 
@@ -515,7 +515,7 @@ def test_ctrl_c_finishes_what_is_in_hand_and_says_what_is_left(course: Path) -> 
 def test_the_second_ctrl_c_does_not_wait(course: Path) -> None:
     def twice(_: str) -> None:
         for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     pool = replay()
     pool.before = twice

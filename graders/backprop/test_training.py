@@ -1,4 +1,4 @@
-"""Exercise 4, the student's own backward over several draws, and a hundred steps with it."""
+"""Exercise 4, the student's own backward over several draws, and the first steps of a training with it."""
 
 NOTEBOOK = "4_training"
 

@@ -86,7 +86,8 @@ class Judge:
 
     def plan(self, takes: Mapping[str, tuple[str, ...]]) -> Plan:
         """The runs that `judge` needs, and the one to look at."""
-        runs = [Run(PUBLIC, display=True)]
+        short = {name: self.exercise.public[name] for name in self.exercise.shortened}
+        runs = [Run(PUBLIC, short, display=True)]
         for name, reference in self._references.items():
             parameters = {k: v for k, v in reference.parameters.items() if k in self._varied(name)}
             runs.append(Run(f"{name}/chain", parameters))

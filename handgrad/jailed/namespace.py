@@ -24,6 +24,7 @@ _MODULE_NAMES = frozenset(
     {"__name__", "__doc__", "__package__", "__loader__", "__spec__", "__builtins__"}
 )
 
+_clone = torch.Tensor.clone
 _set = torch.Tensor.set_
 _empty = torch.empty
 
@@ -73,7 +74,12 @@ class Snapshot:
     def __init__(self, namespace: Namespace) -> None:
         self._values = {k: v for k, v in namespace.items() if not _own(k)}
         self._flat: set[int] = set()
-        self._look(list(self._values.values()), set())
+        self._whole: set[int] = set()  # ids of tensors that no other tensor shares a storage with
+        owners: dict[int, list[Tensor]] = {}
+        self._look(list(self._values.values()), set(), owners)
+        for tensors in owners.values():
+            if len(tensors) == 1 and _is_whole(tensors[0]):
+                self._whole.add(id(tensors[0]))
         self._random = random.getstate()
         self._torch = torch.get_rng_state()
         numpy = sys.modules.get("numpy")
@@ -99,7 +105,7 @@ class Snapshot:
             sys.modules["numpy"].random.set_state(self._numpy)
         return namespace
 
-    def _look(self, values: list[object], seen: set[int]) -> None:
+    def _look(self, values: list[object], seen: set[int], owners: dict[int, list[Tensor]]) -> None:
         """Find once what need not be looked into again."""
         for value in values:
             if id(value) in seen:
@@ -107,18 +113,20 @@ class Snapshot:
             seen.add(id(value))
             if type(value) is Tensor and _is_big(value):
                 _shared.setdefault(id(value), _Shared(value))
+            elif isinstance(value, Tensor) and value.layout is torch.strided:
+                owners.setdefault(value.untyped_storage().data_ptr(), []).append(value)
             elif isinstance(value, list | tuple | set | frozenset):
                 if set(map(type, value)) <= _ATOMS:
                     self._flat.add(id(value))
                     if type(value) is list and len(value) > _LONG:
                         _shared.setdefault(id(value), _SharedList(value))
                 else:
-                    self._look(list(value), seen)
+                    self._look(list(value), seen, owners)
             elif isinstance(value, dict):
                 if set(map(type, value.values())) <= _ATOMS:
                     self._flat.add(id(value))
                 else:
-                    self._look(list(value.values()), seen)
+                    self._look(list(value.values()), seen, owners)
 
     def _copy(self, value: Any, memo: dict[int, object]) -> object:
         kind = type(value)
@@ -129,7 +137,10 @@ class Snapshot:
             return found
         made: object
         if kind is Tensor:
-            made = value if _is_big(value) else _copy_tensor(value, memo)
+            if id(value) in self._whole:
+                made = _clone(value)
+            else:
+                made = value if _is_big(value) else _copy_tensor(value, memo)
         elif kind is list and id(value) in _shared:
             made = value
         elif kind is list:
@@ -149,6 +160,16 @@ class Snapshot:
             return value
         memo[id(value)] = made
         return made
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    """Whether a plain clone is the same again: nothing of its storage lies outside it."""
+    return (
+        type(tensor) is Tensor
+        and tensor.is_contiguous()
+        and 0 < tensor.nbytes == tensor.untyped_storage().nbytes()
+        and not (tensor.requires_grad or tensor.is_conj() or tensor.is_neg())
+    )
 
 
 def _is_big(tensor: Tensor) -> bool:

@@ -26,6 +26,7 @@ from handgrad.plan import Plan, Run
 
 # Characters that one run may show in all its cells together.
 _MOST_SHOWN = 16 << 20
+_NEVER: tuple[object, int] = (None, -1)
 
 
 class CellTimeout(BaseException):
@@ -218,13 +219,16 @@ class _State:
         return seen is not None and value is seen[0] and value._version == seen[1]
 
     def _put_back(self, thoroughly: bool) -> None:
+        namespace, seen = self.namespace, self.seen
         for name, pristine in self.pristine.items():
-            value = self.namespace.get(name)
-            untouched = type(value) is Tensor and self._is_as_seen(name, value)
-            if untouched and not (thoroughly and not answers.same(self.namespace, name, pristine)):
+            value = namespace.get(name)
+            was, version = seen.get(name, _NEVER)
+            # Here and not in a function: with sixty names after each of many cells, a call counts.
+            untouched = value is was and type(value) is Tensor and value._version == version
+            if untouched and not (thoroughly and not answers.same(namespace, name, pristine)):
                 continue
             fresh = pristine.clone()
-            self.namespace[name] = fresh
+            namespace[name] = fresh
             self.seen[name] = (fresh, fresh._version)
 
     def frame(self, results: Sequence[Mapping[str, object]]) -> bytes:

@@ -181,6 +181,7 @@ def main(inward: int, outward: int) -> None:
     torch.set_num_threads(1)
     figures.prepare()
     shell = start_shell()
+    shell.shown(torch.zeros(1))  # makes IPython's formatters, here and not in every child
     try:
         setup, body = wire.read(inward, MOST_FRAME)
     except wire.Closed:

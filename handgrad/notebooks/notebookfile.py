@@ -17,8 +17,9 @@ MAX_CONTAINERS = 1_000_000  # lists and objects: 50 MiB of "[]," would fill a gi
 MAX_CELLS = 5_000
 MAX_SOURCE = 1_000_000  # characters in one cell
 
-# A string (closed or not) is one token, so brackets inside it do not count. Possessive, so linear.
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]|[\]}]', re.DOTALL)
+# A string, closed or not; brackets inside it do not count. Possessive, so linear.
+_STRING_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _CELL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _SAVE_AGAIN = "Open it in Jupyter, save it there and submit it again."
 _V3_TYPES: Mapping[str, CellType] = {
@@ -112,9 +113,8 @@ def _text(data: bytes, limits: Limits, name: str) -> str:
 
 def _check_nesting(data: bytes, name: str) -> None:
     depth = containers = 0
-    for match in _TOKEN.finditer(data):
-        first = data[match.start()]
-        if first in b"[{":
+    for bracket in _STRING_TOKEN.sub(b"", data).translate(None, _NO_BRACKETS):
+        if bracket in b"[{":
             depth += 1
             containers += 1
             if depth > MAX_DEPTH or containers > MAX_CONTAINERS:
@@ -126,7 +126,7 @@ def _check_nesting(data: bytes, name: str) -> None:
                 raise UserError(
                     name, what, "Clear its outputs in Jupyter, save and submit it again."
                 )
-        elif first in b"]}":
+        else:
             depth -= 1
 
 

@@ -94,7 +94,8 @@ def _assembled(
         for key in ("kernelspec", "language_info")
         if key in released.metadata
     }
-    notebook = node({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": nodes})
+    notebook = node({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": []})
+    notebook.cells = nodes
     return Prepared(notebook, tuple(cells), problems + tuple(found.problems), frozenset(untouched))
 
 

@@ -107,10 +107,17 @@ _SPECIAL = frozenset("\\<>[]*_#|$~!&")
 
 
 def serialised(notebook: "NotebookNode") -> str:
-    """The text of a notebook file, as nbformat writes it, without a second validation."""
-    table = dict(notebook)
-    table["cells"] = [_with_lines(cell) for cell in notebook.cells]
-    return json.dumps(table, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+    """The text of a notebook file, a cell a line, without a second validation.
+
+    nbformat indents, which `json` does in Python itself: ten times as slow.
+    """
+    cells = ",\n".join(_json(_with_lines(cell)) for cell in notebook.cells)
+    rest = _json({key: value for key, value in notebook.items() if key != "cells"})
+    return f'{{"cells": [\n{cells}\n],\n{rest[1:]}\n'
+
+
+def _json(table: Mapping[str, object]) -> str:
+    return json.dumps(table, ensure_ascii=False, sort_keys=True)
 
 
 def _with_lines(cell: "NotebookNode") -> dict[str, object]:

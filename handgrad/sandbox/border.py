@@ -19,6 +19,8 @@ from handgrad.limits import Limits
 from handgrad.plan import Cell, Plan
 
 _MOST_TEXT = 10_000
+_ANSWER_KINDS = frozenset(get_args(AnswerKind))
+_STATUSES = frozenset(get_args(CellStatus))
 _BESIDE_OUTPUTS = 1 << 17  # a traceback, the line that says that outputs were cut, keys
 _OUTPUT_KEYS: Mapping[str, frozenset[str]] = {
     "stream": frozenset({"output_type", "name", "text"}),
@@ -69,7 +71,7 @@ def _answers(
         raise BorderError("answers to questions that were not asked")
     for name, entry in listed.items():
         kind, why = _row(entry, str, str)
-        if kind not in get_args(AnswerKind) or (kind == "tensor") != (name in tensors):
+        if kind not in _ANSWER_KINDS or (kind == "tensor") != (name in tensors):
             raise BorderError("an answer of no known kind")
         answers[name] = Answer(cast(AnswerKind, kind), tensors.get(name), _text(why))
     return answers
@@ -82,7 +84,8 @@ def _cells(listed: object, cells: Sequence[Cell], limits: Limits) -> tuple[CellR
     for cell, entry in zip(cells, listed, strict=True):
         fields = _table(entry)
         status = fields.get("status")
-        if fields.get("index") != cell.index or status not in get_args(CellStatus):
+        known = isinstance(status, str) and status in _STATUSES
+        if fields.get("index") != cell.index or not known:
             raise BorderError("a cell that it was not given")
         results.append(
             CellResult(
@@ -171,7 +174,7 @@ def _attempts(listed: object, cells: Sequence[Cell]) -> tuple[Attempt, ...]:
 
 
 def _row(entry: object, *kinds: type) -> list[object]:
-    if not isinstance(entry, list) or [type(part) for part in entry] != list(kinds):
+    if not isinstance(entry, list) or tuple(map(type, entry)) != kinds:
         raise BorderError("an entry of another shape")
     return entry
 
@@ -209,4 +212,4 @@ def _long_text(value: object) -> str:
     """Text that can be written to a file: lone surrogates become question marks."""
     if not isinstance(value, str):
         raise BorderError("something that is no text")
-    return value.encode("utf-8", "replace").decode("utf-8")
+    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")

@@ -101,7 +101,7 @@ class Executor:
         runs: dict[str, dict[str, RunResult]] = {name: {} for name in cells}
         attempts: dict[str, list[Attempt]] = {name: [] for name in cells}
         trouble = dict.fromkeys(cells, "the sandbox did not say how it ended")
-        job = {name: [asdict(cell) for cell in listed] for name, listed in cells.items()}
+        job = {name: list(map(_plain, listed)) for name, listed in cells.items()}
         self._send({"kind": "submission", "cells": job})
         self._collect(cells, runs, attempts, trouble)
         return {
@@ -187,7 +187,7 @@ class Executor:
             "home": "" if self._home is None else self._home.name,
             "files": {name: data.decode("latin-1") for name, data in self._files.items()},
             "plans": plans,
-            "prefixes": {n: [asdict(cell) for cell in p] for n, p in self._prefixes.items()},
+            "prefixes": {name: list(map(_plain, cells)) for name, cells in self._prefixes.items()},
         }
         return setup, wire.pack(tensors)
 
@@ -243,3 +243,8 @@ class Executor:
             ready, _, _ = select.select([self._inward], [], [], 0.1)
             if ready and not os.read(self._inward, 1 << 20):
                 return
+
+
+def _plain(cell: Cell) -> dict[str, object]:
+    """The cell as a table, without the copying that `dataclasses.asdict` does."""
+    return {name: getattr(cell, name) for name in Cell.__slots__}
