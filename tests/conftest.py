@@ -1,5 +1,6 @@
 """What several test files need: a real browser, and the accessibility checker."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -29,14 +30,16 @@ def browser() -> Iterator[Browser]:
 def axe(pytestconfig: pytest.Config) -> str:
     """The source of axe-core, fetched once into `build/` and left there."""
     build = pytestconfig.rootpath / "build"
+    build.mkdir(exist_ok=True)
     script = build / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.exists():
-        npm = shutil.which("npm")
-        assert npm, "no npm on PATH: install it (`apt-get install npm`) and run again"
-        build.mkdir(exist_ok=True)
-        subprocess.run(
-            [npm, "install", "--prefix", str(build), "--no-save", f"axe-core@{AXE}"],
-            check=True,
-            capture_output=True,
-        )
+    with (build / "axe.lock").open("w") as lock:  # test processes run side by side
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not script.exists():
+            npm = shutil.which("npm")
+            assert npm, "no npm on PATH: install it (`apt-get install npm`) and run again"
+            subprocess.run(
+                [npm, "install", "--prefix", str(build), "--no-save", f"axe-core@{AXE}"],
+                check=True,
+                capture_output=True,
+            )
     return script.read_text(encoding="utf-8")
