@@ -28,7 +28,7 @@ ARROWS: Mapping[str, tuple[str, ...]] = {
     "lecture": ("values", "notebooks"),
     "grading": ("values", "gradients", "sandbox", "notebooks"),
     "pages": ("values", "gradients", "notebooks"),
-    "store": ("values", "pages"),
+    "store": ("values", "notebooks", "pages"),
     "many": ("values", "notebooks", "grading", "pages", "store"),
     "doors": ("values", "sandbox", "notebooks", "lecture", "grading", "pages", "store", "many"),
 }

@@ -64,15 +64,19 @@ class Graders:
         folder = str(self._assignment.graders)
         # pytest reads no configuration of the course, and none of a parent folder.
         arguments = [*_ARGUMENTS, f"--rootdir={folder}", "-c", "/dev/null", folder]
-        status = pytest.main(arguments, plugins=[pytest_plugin, _Starter(feed)])
-        if status != pytest.ExitCode.OK:
-            self._answers.put(
-                UserError(
-                    folder,
-                    f"the graders could not be run (pytest says {pytest.ExitCode(status).name})",
-                    f"Run `pytest {folder} --collect-only` and mend what it names.",
+        said = "nothing"  # whatever ends this thread, nobody must wait for it for ever
+        try:
+            status = pytest.main(arguments, plugins=[pytest_plugin, _Starter(feed)])
+            said = pytest.ExitCode(status).name
+        finally:
+            if said != pytest.ExitCode.OK.name:
+                self._answers.put(
+                    UserError(
+                        folder,
+                        f"the graders could not be run (pytest says {said})",
+                        f"Run `pytest {folder} --collect-only` and mend what it names.",
+                    )
                 )
-            )
 
     def _submissions(self) -> Iterator[Judgements]:
         while (judgements := self._requests.get()) is not None:
@@ -84,8 +88,6 @@ class Graders:
         Raises UserError where the graders themselves cannot be collected.
         """
         judgements = judge_sheets(self._assignment, sheets)
-        if not self._thread.is_alive():
-            raise _as_error(self._answers.get())
         self._requests.put(judgements)
         outcomes = self._answers.get()
         if isinstance(outcomes, UserError):
@@ -159,9 +161,3 @@ def _integrity(sheets: Mapping[str, Sheet]) -> Iterator[IntegrityLine]:
     for stem, sheet in sheets.items():
         for attempt in sheet.evidence.attempts:
             yield IntegrityLine(stem, attempt.cell, attempt.door, attempt.line)
-
-
-def _as_error(answer: Outcomes | UserError) -> UserError:
-    if isinstance(answer, UserError):
-        return answer
-    raise RuntimeError("the graders' session ended without a word")
