@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -16,6 +17,9 @@ from handgrad.pages.table import table
 from handgrad.pages.words import say, tell, text
 from handgrad.sandbox.launch import Launched
 from handgrad.verdict import Note, Report
+
+if TYPE_CHECKING:
+    from handgrad.lecture.syllabus import Syllabus
 
 PACKAGED = "backprop"  # what the package brings for those who have no course
 
@@ -62,14 +66,16 @@ def check(
     belonging = _belonging(cells, notebook, known)
     if belonging is not None:
         assignment, stem = belonging
-        files = {stem: data}
-        sources: Mapping[str, tuple[Note, ...]] = {}
-        only = assignment.only(stem)
-    else:
-        assignment, files, sources = _of_the_lecture(cells, notebook, known)
-        only = assignment
-    with Marker(only, sandboxed=sandboxed, launched=launched) as marker:
-        return Checked(assignment, marker.mark(notebook.stem, files), sources)
+        with Marker(assignment.only(stem), sandboxed=sandboxed, launched=launched) as marker:
+            return Checked(assignment, marker.mark(notebook.stem, {stem: data}))
+    assignment, syllabus = _of_the_lecture(cells, notebook, known)
+    with Marker(assignment, sandboxed=sandboxed, launched=launched) as marker:
+        # While the sandbox gets ready: both take their time.
+        from handgrad.lecture.conversion import convert, written
+
+        notebooks, extracted = convert(cells, syllabus, assignment.release)
+        marked = marker.mark(notebook.stem, written(notebooks))
+        return Checked(assignment, marked, extracted.notes)
 
 
 def _assignments(course: Path | None) -> list[Assignment]:
@@ -101,9 +107,10 @@ def _belonging(
 
 def _of_the_lecture(
     cells: tuple[RawCell, ...], path: Path, known: list[Assignment]
-) -> tuple[Assignment, dict[str, bytes], Mapping[str, tuple[Note, ...]]]:
+) -> "tuple[Assignment, Syllabus]":
+    """The assignment whose lecture this is a notebook of, and what is asked for there."""
     # Here, as most notebooks are a course's own and should not wait for it.
-    from handgrad.lecture.conversion import convert, recognise, written
+    from handgrad.lecture.conversion import recognise
     from handgrad.lecture.syllabus import Syllabus
 
     for assignment in known:
@@ -112,8 +119,7 @@ def _of_the_lecture(
             continue
         syllabus = Syllabus.read(table_of_names, assignment.release)
         if recognise(cells, syllabus):
-            notebooks, extracted = convert(cells, syllabus, assignment.release)
-            return assignment, written(notebooks), extracted.notes
+            return assignment, syllabus
     raise UserError(
         str(path),
         "it is neither a notebook of an assignment nor one of the lecture",

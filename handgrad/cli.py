@@ -1,12 +1,14 @@
 """The `handgrad` command: words in, one exit status out; every sub-command is a few lines."""
 
 import argparse
+import gc
 import json
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from handgrad import __version__
 from handgrad.errors import UserError
@@ -26,6 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("handgrad: stopped. Run the same command again to go on", file=sys.stderr)
         return 130
+
+
+def command() -> NoReturn:
+    """The command as a program of its own."""
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if "torch" in sys.modules:
+        os._exit(status)  # all is written and closed; torch would tidy up for half a second
+    sys.exit(status)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,6 +119,7 @@ def find_course(start: Path) -> Path | None:
 def _check(options: argparse.Namespace) -> int:
     from handgrad.sandbox.launch import Launched, launch
 
+    gc.disable()  # it would look at all of torch many times, in a process of seconds
     launched: Launched | None = None
     with suppress(UserError):  # what there is to say about it is said when it is needed
         launched = launch(sandboxed=not options.no_sandbox)
@@ -282,4 +295,4 @@ def _course(options: argparse.Namespace) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -4,7 +4,6 @@
 `make_safe`, on the very objects of one run.
 """
 
-import json
 import logging
 import os
 import re
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy.exc
-from nbconvert.exporters import NotebookExporter
+from nbconvert.exporters import Exporter, NotebookExporter
 from nbformat import NotebookNode
 from nbgrader.converters import base
 from nbgrader.coursedir import CourseDirectory
@@ -23,9 +22,10 @@ from nbgrader.utils import rmtree
 
 from handgrad.errors import UserError
 from handgrad.many.session import Session, session
-from handgrad.notebooks.display import node
 from handgrad.notebooks.intake import SECRET, TIMESTAMP, timestamp
+from handgrad.notebooks.notebooknode import nbjson
 from handgrad.onelog import OneLine
+from handgrad.pages.annotate import serialised
 from handgrad.plaintext import odd_name
 from handgrad.store.lock import only_one
 from handgrad.store.records import Records
@@ -60,6 +60,13 @@ class SubmissionExporter(NotebookExporter):
         text = marked.notebook(about["student"], path.parent, path.stem)
         return text, {**resources, "output_extension": self.file_extension}
 
+    def from_notebook_node(
+        self, nb: NotebookNode, resources: _Resources | None = None, **kwargs: Any
+    ) -> tuple[Any, _Resources]:
+        """The text of the graded notebook, the same bytes that `handgrad grade` writes."""
+        graded, resources = Exporter.from_notebook_node(self, nb, resources, **kwargs)
+        return serialised(graded), resources
+
 
 class Mark(NbGraderPreprocessor):  # type: ignore[misc]
     """In the place of nbgrader's `Execute`: the notebook as the sandbox ran it and the graders saw it.
@@ -75,7 +82,7 @@ class Mark(NbGraderPreprocessor):  # type: ignore[misc]
         marked = _session(_coursedir(self), about["assignment"])
         folder = _folder(_coursedir(self), about["student"], about["assignment"])
         text = marked.notebook(about["student"], folder, about["notebook"])
-        return node(json.loads(text)), resources
+        return nbjson.reads(text), resources  # type: ignore[no-untyped-call]
 
 
 class SaveMarks(NbGraderPreprocessor):  # type: ignore[misc]

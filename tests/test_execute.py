@@ -226,10 +226,13 @@ def test_skipping_what_does_not_exist_is_an_error_of_that_cell(jail: Executor) -
 
 def test_a_given_cell_that_raises_stops_everything_with_a_cure() -> None:
     broken = (Cell(0, "", "given", "open('no such file')"),)
-    with pytest.raises(
-        UserError, match="given cell 0 of notebook raised FileNotFoundError"
-    ) as error:
-        Executor({}, {"notebook": PLAN}, {"notebook": broken}, LIMITS).__enter__()
+    with (
+        pytest.raises(
+            UserError, match="given cell 0 of notebook raised FileNotFoundError"
+        ) as error,
+        Executor({}, {"notebook": PLAN}, {"notebook": broken}, LIMITS) as jail,
+    ):
+        jail.wait()
     assert error.value.cure
 
 
@@ -294,8 +297,8 @@ def test_no_sandbox_is_an_error_with_a_cure_and_never_a_run(
     )
     bwrap.chmod(0o755)
     monkeypatch.setenv("HANDGRAD_BWRAP", str(bwrap))
-    with pytest.raises(UserError, match="no namespaces") as error:
-        executor().__enter__()
+    with pytest.raises(UserError, match="no namespaces") as error, executor() as jail:
+        jail.wait()
     assert "doctor" in error.value.cure
 
 

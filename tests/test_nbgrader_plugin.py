@@ -65,7 +65,10 @@ def test_both_doors_write_the_same_rows_and_files(course: Path) -> None:
         assert known == listed, table
     files = autograded(course)
     of_class = {name: each for name, each in files.items() if name.split("/")[0] in PEOPLE}
-    assert of_class == autograded(graded_class().root)
+    ours_by_name = autograded(graded_class().root)
+    assert of_class.keys() == ours_by_name.keys()
+    # Names only: pytest would work for minutes on the difference of two long rows of bytes.
+    assert [name for name, each in of_class.items() if each != ours_by_name[name]] == []
 
 
 def test_both_doors_keep_the_same_reports(course: Path) -> None:

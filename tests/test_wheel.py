@@ -134,6 +134,6 @@ def test_the_command_and_the_pytest_plugin_are_declared(wheel: Path) -> None:
         points = archive.read(entry).decode()
         (record,) = (n for n in archive.namelist() if n.endswith("RECORD"))
         rows = list(csv.reader(archive.read(record).decode().splitlines()))
-    assert "handgrad = handgrad.cli:main" in points
+    assert "handgrad = handgrad.cli:command" in points
     assert "handgrad = handgrad.grading.pytest_plugin" in points
     assert {row[0] for row in rows} == names(wheel)

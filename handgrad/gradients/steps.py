@@ -87,12 +87,17 @@ class Graph:
     ) -> Tensor:
         """The vector-Jacobian product of one step with respect to its input `name`.
 
-        `upstream` None stands for ones, which for the loss is the seed of the chain rule.
+        `upstream` None stands for ones, which for the loss is the seed of the chain rule. Raises
+        ValueError where it has another shape than the step's value.
         """
         at = values[name].detach().clone().requires_grad_()
         out = step.compute(*(at if i == name else values[i] for i in step.inputs), constants)
         seed = torch.ones_like(out) if upstream is None else upstream
-        (grad,) = torch.autograd.grad(out, at, seed, materialize_grads=True)
+        if seed.shape != out.shape:
+            raise ValueError(f"{step.name} has shape {tuple(out.shape)}, not {tuple(seed.shape)}")
+        # The gradient of this sum is the product at `seed`. Given as `grad_outputs`, torch would import
+        # sympy to compare two shapes, which takes half a second.
+        (grad,) = torch.autograd.grad((out * seed).sum(), at, materialize_grads=True)
         return grad
 
     def backward_order(self) -> tuple[str, ...]:

@@ -35,7 +35,11 @@ class Marked:
 
 
 class Marker:
-    """Marks submissions of one assignment; start-up is paid once, by entering it."""
+    """Marks submissions of one assignment; start-up is paid once.
+
+    Entering begins it, `wait` waits for its end, and so does the first `mark`: whoever has something
+    else to do meanwhile may.
+    """
 
     def __init__(
         self, assignment: Assignment, *, sandboxed: bool = True, launched: Launched | None = None
@@ -48,13 +52,13 @@ class Marker:
         self._graders = Graders(assignment)
 
     def __enter__(self) -> "Marker":
+        self._executor.__enter__()
         self._graders.__enter__()  # they are collected while the sandbox gets ready
-        try:
-            self._executor.__enter__()
-        except BaseException:
-            self._graders.__exit__(None, None, None)
-            raise
         return self
+
+    def wait(self) -> None:
+        """Wait until the sandbox is ready. Raises UserError where it cannot be."""
+        self._executor.wait()
 
     def __exit__(
         self,

@@ -80,6 +80,11 @@ def warm(source: Source) -> None:
     marker.__enter__()
     _warm[source] = marker
     atexit.register(cool)
+    try:
+        marker.wait()
+    except BaseException:
+        cool()
+        raise
 
 
 def cool() -> None:

@@ -20,7 +20,8 @@ JAILED = ("__init__.py", "evidence.py", "jailed", "limits.py", "plan.py")
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _START = (
-    "import sys; sys.path[:0] = {path!r}; {first}"
+    # No collector before the worker is made: it would look at all of torch many times, and find nothing.
+    "import gc, sys; gc.disable(); sys.path[:0] = {path!r}; {first}"
     "from handgrad.jailed.worker import main; main({inward}, {outward})"
 )
 # Before torch is imported, as a process is left behind by it.

@@ -33,11 +33,10 @@ class _WorkerGoneError(Exception):
 class Executor:
     """Runs submissions in a jail, one after another; a context manager.
 
-    Entering starts the worker, which takes seconds (torch is imported there), and runs the given
-    cells. `run` may then be called any number of times, by one thread at a time. The jail ends with
-    the thread that started it (the kernel's parent-death signal is a thread's), so keep to threads
-    that live on. Raises UserError where there is no sandbox, or where the given cells themselves do
-    not run.
+    Entering starts the worker, which then takes seconds to import torch and to run the given cells;
+    `wait` waits for that, and so does the first `run`. `run` may be called any number of times, by one
+    thread at a time. The jail ends with the thread that started it (the kernel's parent-death signal
+    is a thread's), so keep to threads that live on. Raises UserError where there is no sandbox.
     """
 
     def __init__(
@@ -58,6 +57,7 @@ class Executor:
         self._limits = limits
         self._sandboxed = sandboxed
         self._process: subprocess.Popen[bytes] | None = None
+        self._ready = False
         self._complaints: BinaryIO | None = None
         self._home: tempfile.TemporaryDirectory[str] | None = None
         self._inward = self._outward = -1
@@ -77,6 +77,24 @@ class Executor:
         trace: TracebackType | None,
     ) -> None:
         self._stop()
+
+    def wait(self) -> None:
+        """Wait until the worker is ready. Raises UserError where it does not start, or where the given
+        cells themselves do not run.
+        """
+        if self._ready:
+            return
+        try:
+            header, _ = self._receive(time.monotonic() + _START_SECONDS)
+        except (_WorkerGoneError, wire.WireError, OSError) as error:
+            raise self._not_started(error) from None
+        if header.get("kind") == "broken":
+            raise UserError(
+                "release",
+                str(header.get("why", "a given cell raised")),
+                "Mend that cell, or its files",
+            )
+        self._ready = True
 
     def run(self, cells: Mapping[str, Sequence[Cell]]) -> dict[str, Evidence]:
         """Evidence for each notebook of one submission; never raises for what a student wrote.
@@ -98,6 +116,7 @@ class Executor:
     def _run(self, cells: Mapping[str, Sequence[Cell]]) -> dict[str, Evidence]:
         if self._process is None:
             self._start()
+        self.wait()
         runs: dict[str, dict[str, RunResult]] = {name: {} for name in cells}
         attempts: dict[str, list[Attempt]] = {name: [] for name in cells}
         trouble = dict.fromkeys(cells, "the sandbox did not say how it ended")
@@ -146,20 +165,15 @@ class Executor:
         self._home = None if self._sandboxed else tempfile.TemporaryDirectory(prefix="handgrad-")
         try:
             self._send(*self._setup(started.uid))
-            header, _ = self._receive(time.monotonic() + _START_SECONDS)
-        except (_WorkerGoneError, wire.WireError, OSError) as error:
-            said = self._said()
-            raise UserError(
-                "sandbox",
-                f"the worker did not start ({said or error})",
-                "Run `handgrad doctor`, which says what is missing",
-            ) from None
-        if header.get("kind") == "broken":
-            raise UserError(
-                "release",
-                str(header.get("why", "a given cell raised")),
-                "Mend that cell, or its files",
-            )
+        except OSError as error:
+            raise self._not_started(error) from None
+
+    def _not_started(self, error: Exception) -> UserError:
+        return UserError(
+            "sandbox",
+            f"the worker did not start ({self._said() or error})",
+            "Run `handgrad doctor`, which says what is missing",
+        )
 
     def _setup(self, uid: int | None) -> tuple[dict[str, object], bytes]:
         tensors: dict[str, Tensor] = {}
@@ -212,6 +226,7 @@ class Executor:
     def _stop(self) -> None:
         """End the worker and all it started; safe to call twice."""
         process, self._process = self._process, None
+        self._ready = False
         if self._outward >= 0:
             os.close(self._outward)
         if process is not None:
