@@ -1,5 +1,8 @@
 """The course as nbgrader sees it: names and wiring, no logic."""
 
+from nbgrader import preprocessors as stock
+
+from handgrad.course_language import AnswerHere, CourseLanguage
 from handgrad.course_url import CourseUrl
 from handgrad.store.course import with_scripts_on_path
 
@@ -17,7 +20,26 @@ c.ClearSolutions.text_stub = "YOUR ANSWER HERE"
 # Where students' notebooks fetch check.py and names.txt from when these are not beside them, as on
 # Colab: the web address of a copy of release/backprop, without a slash at the end.
 c.CourseUrl.url = ""
-c.GenerateAssignment.preprocessors.prepend([CourseUrl])
+
+# nbgrader's own list and three of the course's. In full, as nbgrader reads this file twice and would
+# add to its list twice. The language is set in graders/<assignment>/assignment.toml.
+c.GenerateAssignment.preprocessors = [
+    CourseUrl,
+    CourseLanguage,
+    stock.IncludeHeaderFooter,
+    stock.InstantiateTests,
+    stock.LockCells,
+    stock.ClearSolutions,
+    AnswerHere,
+    stock.ClearOutput,
+    stock.CheckCellMetadata,
+    stock.ComputeChecksums,
+    stock.SaveCells,
+    stock.ClearHiddenTests,
+    stock.ClearMarkScheme,
+    stock.ComputeChecksums,
+    stock.CheckCellMetadata,
+]
 
 # Notebooks run in the sandbox and are marked by the hidden graders, not by nbgrader's Execute. The
 # exporter restores what was submitted from the release, so no other preprocessor has to.

@@ -27,6 +27,7 @@ from handgrad.notebooks.notebooknode import nbjson
 from handgrad.onelog import OneLine
 from handgrad.pages.annotate import serialised
 from handgrad.plaintext import odd_name
+from handgrad.store.course import coursedir_of
 from handgrad.store.lock import only_one
 from handgrad.store.records import Records
 from handgrad.store.rows import parsed_time
@@ -79,8 +80,8 @@ class Mark(NbGraderPreprocessor):  # type: ignore[misc]
     ) -> tuple[NotebookNode, _Resources]:
         """Each test cell shows the reason and, where there is a mark, the points."""
         about = resources["nbgrader"]
-        marked = _session(_coursedir(self), about["assignment"])
-        folder = _folder(_coursedir(self), about["student"], about["assignment"])
+        marked = _session(coursedir_of(self), about["assignment"])
+        folder = _folder(coursedir_of(self), about["student"], about["assignment"])
         text = marked.notebook(about["student"], folder, about["notebook"])
         return nbjson.reads(text), resources  # type: ignore[no-untyped-call]
 
@@ -97,7 +98,7 @@ class SaveMarks(NbGraderPreprocessor):  # type: ignore[misc]
     ) -> tuple[NotebookNode, _Resources]:
         """Write the marks of this notebook to the gradebook."""
         about = resources["nbgrader"]
-        coursedir = _coursedir(self)
+        coursedir = coursedir_of(self)
         marked = _session(coursedir, about["assignment"])
         folder = _folder(coursedir, about["student"], about["assignment"])
         marked.save(about["student"], folder, about["notebook"], about["db_url"])
@@ -113,7 +114,7 @@ class KeepRecord(NbGraderPreprocessor):  # type: ignore[misc]
         self, nb: NotebookNode, resources: _Resources
     ) -> tuple[NotebookNode, _Resources]:
         """Keep the report, for the class report and for the next run."""
-        about, coursedir = resources["nbgrader"], _coursedir(self)
+        about, coursedir = resources["nbgrader"], coursedir_of(self)
         folder = _folder(coursedir, about["student"], about["assignment"])
         marked = _session(coursedir, about["assignment"])
         marked.finish(about["student"], folder, about["notebook"])
@@ -204,20 +205,6 @@ def _root(coursedir: CourseDirectory) -> Path:
 
 def _folder(coursedir: CourseDirectory, student: str, assignment: str) -> Path:
     return Path(coursedir.format_path(coursedir.submitted_directory, student, assignment))
-
-
-def _coursedir(preprocessor: NbGraderPreprocessor) -> CourseDirectory:
-    """The course of the run that a preprocessor is part of."""
-    here = preprocessor
-    while here is not None:
-        if isinstance(getattr(here, "coursedir", None), CourseDirectory):
-            return here.coursedir
-        here = here.parent
-    raise UserError(
-        "nbgrader",
-        f"{type(preprocessor).__name__} is not part of an autograde run",
-        "Name it in c.Autograde.autograde_preprocessors only",
-    )
 
 
 def _session(coursedir: CourseDirectory, assignment: str) -> Session:

@@ -40,7 +40,7 @@ BACKWARD: Mapping[tuple[str, str], str] = {
 # Who imports a framework; everybody else goes through them.
 IMPORTERS: Mapping[str, str] = {
     "pytest": "pytest_plugin grade",
-    "nbgrader": "course course_url gradebook rows roster nbgrader_plugin nbgrader_feedback "
+    "nbgrader": "course course_language course_url gradebook rows roster nbgrader_plugin nbgrader_feedback "
     "collectors exporters",
     "sqlalchemy": "database gradebook rows nbgrader_plugin",
     "dask": "dask_cluster",

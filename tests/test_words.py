@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from handgrad.grading.assignment import Assignment
 from handgrad.pages import words
 from handgrad.verdict import Finding, Note, Verdict
 
-PACKAGE = Path(words.__file__).parent
+PACKAGE = Path(words.__file__).parents[1]
 
 
 def emitted() -> Iterator[tuple[str, frozenset[str] | None]]:
@@ -145,6 +146,61 @@ def test_what_a_student_wrote_cannot_break_out_of_its_sentence() -> None:
     assert "\u202e" not in told
     assert "{0.__class__}" in told
     assert len(told) < 700
+
+
+GIVING_REASONS = """notebooks/notebookfile.py notebooks/intake.py jailed/answers.py jailed/watch.py
+    grading/mark.py gradients/judge.py"""
+BEGINNINGS = (
+    r"(it (is|has|was|holds|cannot|used|ran)|its|the (file|key|time|process)|byte|brackets|an?) "
+)
+# Put together from words; and one that is no notebook's.
+COMPOSED = {
+    "something that cannot be read (7)",
+    "a list of 7 things",
+    "a str, not a tensor",
+    "an int, not a tensor",
+}
+OF_A_FOLDER = "it is a link, not a folder"
+
+
+def reasons() -> set[str]:
+    """What the engine says of a file, a run or an answer, with a number for each part of it."""
+    found = set(COMPOSED)
+    for module in GIVING_REASONS.split():
+        nodes = [*ast.walk(ast.parse((PACKAGE / module).read_text(encoding="utf-8")))]
+        whole = {node: node.values for node in nodes if isinstance(node, ast.JoinedStr)}
+        halves = {half for values in whole.values() for half in values}
+        for node in nodes:
+            texts = whole.get(node, [node])
+            said = "".join(str(v.value) if isinstance(v, ast.Constant) else "7" for v in texts)
+            if node not in halves and re.match(BEGINNINGS, said):
+                found.add(said)
+    return found - {OF_A_FOLDER}
+
+
+def test_every_reason_that_the_engine_gives_is_there_in_both_languages() -> None:
+    said = reasons()
+    assert len(said) > 30
+    for reason in said:
+        note = Note("unreadable", {"why": reason})
+        assert words.say(note, "en") == f"The notebook cannot be read: {reason}."
+        assert reason not in words.say(note, "zh"), reason
+    given_by_nobody = [
+        p.pattern for p, _ in words._reasons("en") if not any(map(p.fullmatch, said))
+    ]
+    assert given_by_nobody == []
+
+
+def test_parts_of_a_reason_are_told_as_they_are() -> None:
+    note = Note("unreadable", {"why": "the key '{0.__class__}' stands twice in one object."})
+    assert "'{0.__class__}'" in words.say(note, "zh")
+    assert "boom" in words.say(Note("trouble", {"why": "boom"}), "zh")
+
+
+def test_every_mistake_of_an_assignment_has_its_name_and_its_question_in_both_languages() -> None:
+    for exercise in Assignment.packaged("backprop").exercises.values():
+        for mistake in exercise.mistakes:
+            assert {*mistake.name} == {*mistake.question} == {*words.LANGUAGES}
 
 
 def test_no_heading_is_left_over() -> None:

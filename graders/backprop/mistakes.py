@@ -1,8 +1,8 @@
 """This assignment's own mistakes: wrong formulas that the graph alone would not suggest.
 
-Each row is (step, name, wrong rule, question). A rule sees forward values `v`, upstream gradients `u` by
-forward name, and the constants `k`, all in float64, and predicts what the mistake gives for `d<step>`.
-Questions ask; none of them holds the line that mends it.
+Each row is (step, name, wrong rule, question), name and question by language. A rule sees forward values
+`v`, upstream gradients `u` by forward name, and the constants `k`, all in float64, and predicts what the
+mistake gives for `d<step>`. Questions ask; none of them holds the line that mends it.
 """
 
 import torch
@@ -40,7 +40,7 @@ _BESSEL = {
 EVERY_STEP = (
     Mistake(
         "logprobs",
-        "every entry filled",
+        {"en": "every entry filled", "zh": "每个元素都填上了"},
         lambda v, u, k: torch.full_like(v["logprobs"], -1.0 / k.n),
         {
             "en": "Which entries of logprobs does the loss look at? What of all the others?",
@@ -49,13 +49,13 @@ EVERY_STEP = (
     ),
     Mistake(
         "hpreact",
-        "1 - hpreact**2",
+        {"en": "1 - hpreact**2", "zh": "1 - hpreact**2"},
         lambda v, u, k: (1 - v["hpreact"] ** 2) * u["h"],
         _TANH,
     ),
     Mistake(
         "hpreact",
-        "1 - h",
+        {"en": "1 - h", "zh": "1 - h"},
         lambda v, u, k: (1 - v["h"]) * u["h"],
         {
             "en": "What is the derivative of tanh, in terms of its own output? Is a power missing?",
@@ -64,7 +64,7 @@ EVERY_STEP = (
     ),
     Mistake(
         "logits",
-        "max spread over the whole row",
+        {"en": "max spread over the whole row", "zh": "最大值的梯度铺满了整行"},
         lambda v, u, k: u["norm_logits"] + u["logit_maxes"],
         {
             "en": "The maximum of a row is one entry of it. Where does its gradient go?",
@@ -73,7 +73,7 @@ EVERY_STEP = (
     ),
     Mistake(
         "logits",
-        "max at whole rows",
+        {"en": "max at whole rows", "zh": "最大值的下标选中了整行"},
         lambda v, u, k: _whole_rows(v, u),
         {
             "en": "An index of maxima counts columns. What does it pick where it stands first?",
@@ -94,7 +94,7 @@ def _whole_rows(v, u):
 CROSS_ENTROPY = (
     Mistake(
         "logits",
-        "label not subtracted",
+        {"en": "label not subtracted", "zh": "没有减去标签"},
         lambda v, u, k: F.softmax(v["logits"], 1) / k.n,
         {
             "en": "Each row should sum to 0. What pulls the right character up?",
@@ -103,7 +103,7 @@ CROSS_ENTROPY = (
     ),
     Mistake(
         "logits",
-        "only the labels",
+        {"en": "only the labels", "zh": "只有标签"},
         lambda v, u, k: -F.one_hot(k.Yb, v["logits"].shape[1]).double() / k.n,
         {
             "en": "Each row should sum to 0. What pushes the other characters down?",
@@ -112,7 +112,7 @@ CROSS_ENTROPY = (
     ),
     Mistake(
         "logits",
-        "softmax over the wrong axis",
+        {"en": "softmax over the wrong axis", "zh": "softmax 的轴不对"},
         lambda v, u, k: (F.softmax(v["logits"], 0) - F.one_hot(k.Yb, v["logits"].shape[1])) / k.n,
         {
             "en": "Probabilities of one example sum to 1. Along which axis do yours?",
@@ -123,24 +123,35 @@ CROSS_ENTROPY = (
 
 BATCH_NORM = (
     Mistake(
-        "hprebn", "mean term missing", lambda v, u, k: _batch_norm(v, u, k, mean=0), _BATCH_MEAN
-    ),
-    Mistake(
-        "hprebn", "variance term missing", lambda v, u, k: _batch_norm(v, u, k, var=0), _BATCH_VAR
+        "hprebn",
+        {"en": "mean term missing", "zh": "缺少均值项"},
+        lambda v, u, k: _batch_norm(v, u, k, mean=0),
+        _BATCH_MEAN,
     ),
     Mistake(
         "hprebn",
-        "mean and variance as constants",
+        {"en": "variance term missing", "zh": "缺少方差项"},
+        lambda v, u, k: _batch_norm(v, u, k, var=0),
+        _BATCH_VAR,
+    ),
+    Mistake(
+        "hprebn",
+        {"en": "mean and variance as constants", "zh": "把均值和方差当成了常数"},
         lambda v, u, k: _batch_norm(v, u, k, mean=0, var=0),
         {
             "en": "Do the batch's mean and variance stay put when one entry of hprebn moves?",
             "zh": "当 hprebn 的一个元素变动时，批均值和批方差会保持不变吗？",
         },
     ),
-    Mistake("hprebn", "n for n - 1", lambda v, u, k: _batch_norm(v, u, k, correction=0), _BESSEL),
     Mistake(
         "hprebn",
-        "bngain left out",
+        {"en": "n for n - 1", "zh": "该用 n - 1 的地方用了 n"},
+        lambda v, u, k: _batch_norm(v, u, k, correction=0),
+        _BESSEL,
+    ),
+    Mistake(
+        "hprebn",
+        {"en": "bngain left out", "zh": "漏掉了 bngain"},
         lambda v, u, k: _batch_norm(v, u, k) / v["bngain"],
         {
             "en": "Between bnraw and hpreact there is one more factor. Where is it in yours?",
@@ -149,7 +160,7 @@ BATCH_NORM = (
     ),
     Mistake(
         "hprebn",
-        "hpreact for dhpreact",
+        {"en": "hpreact for dhpreact", "zh": "该用 dhpreact 的地方用了 hpreact"},
         lambda v, u, k: _batch_norm(v, {"hpreact": v["hpreact"]}, k),
         {
             "en": "Which of the two do you carry backward: hpreact, or its gradient?",
@@ -161,7 +172,7 @@ BATCH_NORM = (
 TRAINING = (
     Mistake(
         "bngain",
-        "hpreact for bnraw",
+        {"en": "hpreact for bnraw", "zh": "该用 bnraw 的地方用了 hpreact"},
         lambda v, u, k: (v["hpreact"] * u["hpreact"]).sum(0, keepdim=True),
         {
             "en": "What does bngain multiply in the forward pass?",

@@ -146,8 +146,8 @@ def _assignment(case: _Case) -> Iterator[Hypothesis]:
     for mistake in case.exercise.mistakes:
         if mistake.step == case.name:
             predicted = mistake.rule(case.point.values, case.point.upstream, case.point.constants)
-            question = mistake.question[case.language]
-            yield Note("assignment", {"name": mistake.name, "question": question}), predicted
+            name, question = mistake.name[case.language], mistake.question[case.language]
+            yield Note("assignment", {"name": name, "question": question}), predicted
 
 
 def _structure(case: _Case) -> Iterator[Hypothesis]:

@@ -49,11 +49,11 @@ class Mistake:
     """A known wrong answer: `rule(values, upstream, constants)` predicts what it gives for `d<step>`.
 
     `values` holds the forward values and `upstream` the gradients by forward name ("logits"), float64.
-    `question` is what the student is asked, by language; it asks and does not hand over the line.
+    `name` and `question` are by language; a question asks and does not hand over the line.
     """
 
     step: str
-    name: str
+    name: Mapping[str, str]
     rule: Callable[[Values, Values, SimpleNamespace], Tensor]
     question: Mapping[str, str]
 

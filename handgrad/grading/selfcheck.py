@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from handgrad.errors import UserError
@@ -17,9 +17,10 @@ _ANY = "_any"
 class Slip:
     """A wrong answer for one solution cell, and the diagnosis it must get.
 
-    `named` is the code of the note ("missing_branch"); `parts` must all be among the note's. A code
-    that ends in `_any` also allows that code as one possibility among several. `answer` is the variable
-    that comes out wrong, where the cell is not named after it.
+    `named` is the code of the note ("missing_branch"); `parts` must all be among the note's, where the
+    `name` of a mistake of the assignment's own may be in any of its languages. A code that ends in `_any`
+    also allows that code as one possibility among several. `answer` is the variable that comes out wrong,
+    where the cell is not named after it.
     """
 
     notebook: str
@@ -89,6 +90,7 @@ def selfcheck(root: Path, name: str) -> Iterator[Outcome]:
                 report = marker.mark("right", {stem: edited(sources[stem], form.cells)}).report
                 yield _solved(f"{stem} {form.name}", report)
             for slip in (one for one in wrong if one.notebook == stem):
+                slip = _as_called(slip, assignment)
                 data = edited(sources[stem], {slip.cell: slip.code})
                 gradients = {f"d{name}" for name in assignment.exercises[stem].gradients}
                 yield _slipped(slip, marker.mark("slip", {stem: data}).report, gradients)
@@ -155,6 +157,15 @@ def _slipped(slip: Slip, report: Report, gradients: Set[str]) -> Outcome:
         said = "; ".join(f"{n.code} {dict(n.parts)}" for n in notes)
         complaint = f"{complaint} it was called {said}".strip()
     return Outcome(slip.label, complaint, slip.named.removesuffix(_ANY), told, own[0].error)
+
+
+def _as_called(slip: Slip, assignment: Assignment) -> Slip:
+    """The slip with the name of the assignment's own mistake in the language of the course."""
+    for mistake in assignment.exercises[slip.notebook].mistakes:
+        if slip.parts.get("name") in mistake.name.values():
+            name = mistake.name[assignment.settings.language]
+            return replace(slip, parts={**slip.parts, "name": name})
+    return slip
 
 
 def _named(slip: Slip, notes: Sequence[Note]) -> bool:

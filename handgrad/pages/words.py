@@ -56,10 +56,37 @@ def text(key: str, language: str, /, **parts: object) -> str:
         raise KeyError(f"no words for {key!r} in {language!r}")
     shown = {name: line(str(value), _LONGEST_PART) for name, value in parts.items()}
     if "why" in shown:  # somebody's sentence, which becomes part of this one
-        shown["why"] = shown["why"].rstrip(". ")
+        shown["why"] = _reason(shown["why"].rstrip(". "), language)
     if "where" in shown:
         shown["where"] = _place(shown["where"], language)
     return sentence.format_map(shown)
+
+
+def _reason(why: str, language: str) -> str:
+    """A reason of the engine's own in the reader's language; any other as it is."""
+    for pattern, sentence in _reasons(language):
+        if match := pattern.fullmatch(why):
+            return sentence.format_map(match.groupdict())
+    return why
+
+
+@cache
+def _reasons(language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Every reason as the engine says it, its {parts} open, and in the language."""
+    prefix = "why."
+    return tuple(
+        (re.compile(_open(key.removeprefix(prefix))), sentence)
+        for key, sentence in _table(language).items()
+        if key.startswith(prefix)
+    )
+
+
+def _open(sentence: str) -> str:
+    """The pattern of a sentence that may hold anything for its {parts}."""
+    return "".join(
+        re.escape(literal) + (f"(?P<{name}>.+?)" if name else "")
+        for literal, name, _, _ in Formatter().parse(sentence)
+    )
 
 
 def _place(where: str, language: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nbgrader.apps.baseapp import NbGrader
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.preprocessors import AssignLatePenalties
+from nbgrader.preprocessors import AssignLatePenalties, NbGraderPreprocessor
 from nbgrader.utils import find_all_files
 from traitlets.config import Application
 
@@ -131,6 +131,20 @@ class _Penalties(Penalties):
         if penalty is None:
             return None
         return min(max(0.0, float(penalty)), late.score)
+
+
+def coursedir_of(preprocessor: NbGraderPreprocessor) -> CourseDirectory:
+    """The course of the run of nbgrader that a preprocessor is part of; raises UserError in no run."""
+    here = preprocessor
+    while here is not None:
+        if isinstance(getattr(here, "coursedir", None), CourseDirectory):
+            return here.coursedir
+        here = here.parent
+    raise UserError(
+        "nbgrader",
+        f"{type(preprocessor).__name__} is part of no run of nbgrader's",
+        "Name it in nbgrader_config.py only, where that of the course does",
+    )
 
 
 def with_scripts_on_path() -> None:

@@ -5,7 +5,7 @@ from handgrad.gradients.exercise import Mistake
 MISTAKES = (
     Mistake(
         "b",
-        "b is penalised too",
+        {"en": "b is penalised too", "zh": "b 也被加上了惩罚"},
         lambda v, u, k: u["pred"].sum(0, keepdim=True) + 2 * k.decay * v["b"],
         {
             "en": "Which of the parameters does the penalty read?",
