@@ -297,7 +297,7 @@ EXERCISES = {
         TRAINING_GRAPH,
         PARAMETER_ORDER,
         draw_steps,
-        {**PUBLIC, "n_hidden": 200, "check_steps": 5, "twin_steps": 10, "max_steps": 0},
+        {**PUBLIC, "n_hidden": 200, "check_steps": 5, "twin_steps": 3, "max_steps": 0},
         TRAINING_SCENARIOS,
         stacked=True,
         shortened=("twin_steps", "max_steps"),
