@@ -9,7 +9,7 @@ import psutil
 import pytest
 from jailed import FILES, GIVEN, LIMITS, PLAN, answer, cell, cells, executor, play, printed, values
 
-from handgrad.plan import Plan
+from handgrad.plan import Cell, Plan
 from handgrad.sandbox.execute import Executor
 
 
@@ -256,6 +256,27 @@ def test_a_cell_that_computes_for_too_long_is_stopped_long_before_one_that_waits
     assert evidence.trouble == ""
     assert {cell(evidence, 10, run).status for run in evidence.runs} == {status}
     assert cell(evidence, 12, "alone").status == "ok"
+
+
+def test_what_a_student_put_before_the_parameters_is_run_once_for_all_hidden_runs(
+    jail: Executor,
+) -> None:
+    own = Cell(5, "", "other", "with open('count', 'a') as file: file.write('x')")
+    runs = "dy = torch.full((4, 3), float(len(open('count').read())))"
+    evidence = play(jail, (own, *cells(runs)))
+    assert values(evidence, "dy", "chain")[0] == values(evidence, "dy", "alone")[0] == 1
+    assert values(evidence, "dy", "display")[0] == 2
+    assert values(evidence, "dx", "alone")  # the data and the parameters are there
+
+
+def test_every_run_starts_from_what_stood_before_the_parameters(jail: Executor) -> None:
+    source = "import torch\nkept = [torch.zeros(4, 3)]\nraise ValueError('and no further')"
+    own = Cell(5, "", "other", source)
+    evidence = play(jail, (own, *cells("kept[0] += 1\ndy = kept[0]")))
+    for run in ("chain", "alone", "display"):
+        assert values(evidence, "dy", run) == [1.0] * 12
+        assert cell(evidence, 5, run).status == "raised"
+    assert answer(evidence, "dx", "chain").kind == "tensor"
 
 
 DYING = {

@@ -19,6 +19,7 @@ from handgrad.jailed.clock import Clock
 from handgrad.jailed.doors import Doors
 from handgrad.jailed.figures import close_figures, show_figures
 from handgrad.jailed.given import Start
+from handgrad.jailed.namespace import Snapshot
 from handgrad.jailed.shell import Shell, use
 from handgrad.jailed.tape import Tape, describe
 from handgrad.limits import Limits
@@ -53,6 +54,14 @@ class Grading:
         return self.handed[-1]
 
 
+@dataclass(frozen=True, slots=True)
+class _Lead:
+    """What a notebook of the student's own beginning came to before its parameters, and its state there."""
+
+    results: Sequence[Mapping[str, object]]
+    snapshot: Snapshot
+
+
 @dataclass(slots=True)
 class Runner:
     """One notebook in one process. `dead` are cells, by position, that are not run again, and why."""
@@ -69,6 +78,7 @@ class Runner:
     dead: dict[int, CellStatus] = field(default_factory=dict)
     jailed: bool = False  # this process is the first of a pid namespace of its own
     process: int = 0
+    lead: _Lead | None = None
 
     def run_all(self, done: frozenset[str]) -> None:
         """Do every run that is not in `done`, and send each as soon as it is finished."""
@@ -80,15 +90,23 @@ class Runner:
 
     def _run(self, run: Run) -> None:
         start = self.start(run)
-        namespace = start.snapshot.restore(self.module)
+        # A student's own cell among the given ones: the data set is then built in the first run only.
+        own = start.position == 0
+        lead = self.lead if own and not run.display else None
+        namespace = (start.snapshot if lead is None else lead.snapshot).restore(self.module)
         use(self.shell, self.module)
         self.shell.take_streams()  # whatever a student put in their place
         state = _State(self, run, namespace)
         check = sys.modules.get("check")
         if check is not None:
             check._grading = state.grading  # type: ignore[attr-defined]
-        results: list[dict[str, object]] = []
-        for position, code in enumerate(self.cells):
+        results = [] if lead is None else [{**each, "outputs": []} for each in lead.results]
+        for position, code in enumerate(self.cells[len(results) :], len(results)):
+            if own and self.lead is None and code.cell.parameters:
+                self.lead = _Lead(tuple(results), Snapshot(namespace))
+                self.lead.snapshot.restore(
+                    self.module
+                )  # what is kept is not what this run works on
             if position < start.position:
                 shown = start.shown[position] if run.display else ()
                 results.append(_result(code, "ok", outputs=shown))

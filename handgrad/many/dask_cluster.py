@@ -6,6 +6,7 @@ for each of its threads. So what a submission does to whoever marks it never rea
 
 import contextlib
 import io
+import pickle
 import tarfile
 import tempfile
 import threading
@@ -21,7 +22,7 @@ from distributed import Client, KilledWorker, Worker, WorkerPlugin, get_worker
 from handgrad import __version__
 from handgrad.errors import UserError
 from handgrad.many.marking import Source, warm
-from handgrad.many.workers import WorkerDied, Workers
+from handgrad.many.workers import WorkerDied, Workers, pickled
 from handgrad.settings import Settings
 
 _P = ParamSpec("_P")
@@ -113,7 +114,7 @@ class Cluster(Executor):
         """Pass on what became of a task; runs in dask's own thread."""
         self._open.discard(theirs)
         try:
-            result = theirs.result()
+            result = pickle.loads(theirs.result())
         except KilledWorker:
             if attempt < 2 and not self._closing:
                 self._send(ours, call, attempt + 1)
@@ -172,14 +173,14 @@ class Desk(WorkerPlugin):
         with self._lock:
             self._leave()
 
-    def call(self, function: Callable[..., _T], args: tuple[Any, ...], kwargs: Any) -> _T:
-        """`function` in a process of this worker, every Source being the copy that is here."""
+    def call(self, function: Callable[..., object], args: tuple[Any, ...], kwargs: Any) -> bytes:
+        """What `function` gives, as bytes, in a process of this worker; a Source is the copy here."""
         with self._lock:
             workers, here = self._sit_down()
             self._busy += 1
         try:
             there = [here if isinstance(each, Source) else each for each in args]
-            return workers.submit(function, *there, **kwargs).result()
+            return workers.submit(pickled, function, *there, **kwargs).result()
         finally:
             with self._lock:
                 self._busy -= 1
@@ -230,7 +231,7 @@ class Desk(WorkerPlugin):
             self._folder = None
 
 
-def _call(desk: str, function: Callable[..., _T], args: tuple[Any, ...], kwargs: Any) -> _T:
+def _call(desk: str, function: Callable[..., object], args: tuple[Any, ...], kwargs: Any) -> bytes:
     """The task itself, on a worker."""
     plugin = cast(Desk, get_worker().plugins[desk])
     return plugin.call(function, args, kwargs)
