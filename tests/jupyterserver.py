@@ -2,11 +2,12 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +91,9 @@ def _address(server: subprocess.Popen[bytes], runtime: Path, log: Path) -> tuple
                 about = json.loads(file.read_text())
             except ValueError:
                 continue  # it is being written
-            return str(about["url"]), str(about["token"])
+            # The file comes a moment before the server listens.
+            with suppress(OSError), socket.create_connection(("127.0.0.1", about["port"]), 1.0):
+                return str(about["url"]), str(about["token"])
         time.sleep(0.1)
     raise AssertionError(f"the Jupyter server did not start:\n{log.read_text()[-3000:]}")
 

@@ -58,6 +58,7 @@ def test_a_student_fills_a_cell_runs_it_and_reads_what_is_wrong(
 
     notebook.page.keyboard.press("Escape")
     notebook.page.keyboard.press("Control+s")
+    expect(notebook.page.locator(".lm-TabBar-tab.jp-mod-dirty")).to_have_count(0)  # it is saved
     notebook.page.get_by_role("button", name="Validate").click()
     verdict = notebook.page.locator(".jp-Dialog-content")
     expect(verdict).to_contain_text("Your notebook passes all the tests", timeout=60_000)

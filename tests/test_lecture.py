@@ -112,6 +112,19 @@ def no_headings_and_no_forward(lecture: Lecture) -> None:
     del lecture.cells["two"], lecture.cells["three"]
 
 
+# What the two short forms pass over.
+LEAPT = (*STEPS[: STEPS.index("dlogits")], *STEPS[STEPS.index("dbnraw") : STEPS.index("dhprebn")])
+
+
+def short_forms_only(lecture: Lecture) -> None:
+    """One pass with both short forms in it, and no word of exercises."""
+    short = {"dlogits": solution(STEMS[1], "dlogits"), "dhprebn": solution(STEMS[2], "dhprebn")}
+    lecture.steps = {n: short.get(n, c) for n, c in lecture.steps.items() if n not in LEAPT}
+    lecture.write_steps(heading="")
+    for cell in ("two", "two_answer", "three", "three_answer"):
+        del lecture.cells[cell]
+
+
 def as_in_the_lecture(lecture: Lecture) -> None:
     """The first branch of two-branched gradients before what the second one needs."""
     lecture.steps["dcounts_sum_inv"] += "\ndcounts = counts_sum_inv * dprobs"
@@ -353,6 +366,11 @@ ROWS = {
     "no headings": row(no_headings),
     "no headings and no forward of exercises 2 and 3": row(
         no_headings_and_no_forward, notes="by_its_form"
+    ),
+    "the short forms once, and no headings": row(
+        short_forms_only,
+        dict.fromkeys((f"1{name}" for name in LEAPT if name != "dbnraw"), NOT),
+        notes="by_its_form not_found",
     ),
     "first branches early, as in the lecture": row(as_in_the_lecture),
     "gain and bias at the very end": row(gain_and_bias_last),
@@ -606,6 +624,12 @@ TRAINING_ROWS = {
         all_of(Lecture.train, change("four", "grads = [dC,", "dC = None\n    grads = [dC,")),
         {"4dC": NOT, "4trained": NOT, "4lossi": NOT},
         notes="not_found",
+    ),
+    "the lecture's line of None left below": row(
+        lambda lecture: lecture.train(
+            solution(STEMS[3], "backward")
+            + "\ndC, dW1, db1, dW2, db2, dbngain, dbnbias = None, None, None, None, None, None, None"
+        )
     ),
     "left open": row(
         all_of(

@@ -93,14 +93,21 @@ class Choice:
                 lambda s: reading.exercise[s] == lesson.number and reading.before_training(s),
             )
         answers = reading.versions(target, reading.before_training)
-        if len(answers) < 2:
+        if not answers:
             return None
         *earlier, last = answers
         steps = self._steps(last, lesson, target)
-        if steps <= 1 and any(self._steps(each, lesson, target) > steps for each in earlier):
+        again = any(self._steps(each, lesson, target) > steps for each in earlier)
+        if steps <= 1 and (again or (not earlier and self._is_leap(target))):
             self.by_form.append((lesson, target))
             return Answer(target, Use(last, len(last.changes)))
         return None
+
+    def _is_leap(self, target: str) -> bool:
+        """Whether the step that leads up to a gradient is answered nowhere."""
+        order = list(self.first.outline.answers)
+        before = order[order.index(target) - 1]
+        return not self.reading.versions(before, self.reading.before_training)
 
     def _steps(self, version: Version, lesson: Lesson, target: str) -> int:
         """How many other gradients are made on the way to one, from those that the exercise gives."""

@@ -4,7 +4,7 @@ import ast
 import builtins
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from handgrad.lecture.candidate import is_placeholder, matched
 from handgrad.lecture.extract import Extraction, called
@@ -34,9 +34,10 @@ def backward(
     `outer` is the flow up to the loop. `of_a_batch` are names of values and gradients of one batch:
     what the loop reads of them without making it is left over from an earlier exercise.
     """
-    inner = flow(loop.body, outer.names, outer.functions)
-    forward = matched(loop.body, inner, outline, syllabus.numbers)
-    first = _first_gradient(loop.body, inner, outline, syllabus)
+    body = list(_without_left_open(loop.body))
+    inner = flow(body, outer.names, outer.functions)
+    forward = matched(body, inner, outline, syllabus.numbers)
+    first = _first_gradient(body, inner, outline, syllabus)
     extraction = Extraction(inner, outline, forward, lambda statement: statement < first)
     extraction.name_forward()
     results = _results(inner, outer, outline, syllabus)
@@ -48,7 +49,7 @@ def backward(
     ]
     missing = [name for name, result in results.items() if result is None]
     notes = [Note("lecture_not_found", {"names": ", ".join(missing)})] if missing else []
-    if not any(use.version.creator >= loop.body[0].index for use in uses):
+    if not any(use.version.creator >= body[0].index for use in uses):
         return Backward("", tuple(notes))
     order = sorted(extraction.slices.behind(*uses))
     for index in order:
@@ -71,6 +72,20 @@ def backward(
     lines += [textwrap.indent(extraction.text(extraction.statement(at)), "    ") for at in order]
     lines.append(f"    return [{', '.join(_texts(results, inner, extraction))}]")
     return Backward("\n".join(lines), tuple(notes))
+
+
+def _without_left_open(body: Sequence[Statement]) -> Iterator[Statement]:
+    """The lecture's own line of several `None`, left below the answers that it stood for, does nothing."""
+    made: set[str] = set()
+    for statement in body:
+        node = statement.node
+        named = [name for name, _ in pairs(node)] if isinstance(node, ast.Assign) else []
+        empty = {name for name in named if is_placeholder(node, name)}
+        if len(empty) > 1 and empty == set(named) <= made:
+            yield replace(statement, node=ast.Pass(), text="pass")
+        else:
+            made |= set(named) - empty
+            yield statement
 
 
 def _first_gradient(
