@@ -241,6 +241,11 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
         tab.on("request", lambda request: asked.append(request.url))
         asked: list[str] = []
         tab.goto(path.as_uri())
+        if options.get("java_script_enabled", True):
+            # Chromium throws clicks away that come before it has drawn the page once.
+            tab.evaluate(
+                "() => new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn)))"
+            )
         assert asked == [path.as_uri()]
         return tab
 
