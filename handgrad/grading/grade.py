@@ -44,10 +44,13 @@ class Graders:
         self._assignment = assignment
         self._requests: queue.Queue[Judgements | None] = queue.Queue()
         self._answers: queue.Queue[Outcomes | UserError] = queue.Queue()
+        self._collected = threading.Event()
         self._thread = threading.Thread(target=self._session, name="graders", daemon=True)
 
     def __enter__(self) -> "Graders":
         self._thread.start()
+        # pytest changes warnings and streams of the whole process while it collects: nobody else runs.
+        self._collected.wait()
         return self
 
     def __exit__(
@@ -69,6 +72,7 @@ class Graders:
             status = pytest.main(arguments, plugins=[pytest_plugin, _Starter(feed)])
             said = pytest.ExitCode(status).name
         finally:
+            self._collected.set()
             if said != pytest.ExitCode.OK.name:
                 self._answers.put(
                     UserError(
@@ -79,6 +83,7 @@ class Graders:
                 )
 
     def _submissions(self) -> Iterator[Judgements]:
+        self._collected.set()  # the session asks for its first submission
         while (judgements := self._requests.get()) is not None:
             yield judgements
 
