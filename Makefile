@@ -20,7 +20,7 @@ demo: setup ## grade a demonstration class from start to finish
 	@python -m demo
 
 test: setup lint ## lint, types and all tests
-	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	python -m pytest
 
 lint: setup ## ruff and mypy
 	ruff check .
