@@ -119,12 +119,14 @@ def find_course(start: Path) -> Path | None:
 def _check(options: argparse.Namespace) -> int:
     from handgrad.sandbox.launch import Launched, launch
 
-    gc.disable()  # it would look at all of torch many times, in a process of seconds
     launched: Launched | None = None
     with suppress(UserError):  # what there is to say about it is said when it is needed
         launched = launch(sandboxed=not options.no_sandbox)
+    gc.disable()  # it would look at all of torch again and again
     from handgrad.check import as_html, as_json, check, print_table
 
+    gc.freeze()
+    gc.enable()
     result = check(
         options.notebook,
         options.course or find_course(Path.cwd()),

@@ -13,17 +13,7 @@ from playwright.sync_api import Browser, sync_playwright
 # Before torch is imported: with more threads it spends its time handing tiny tensors over.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# Files that take long come first, so that no process of several has one of them left at the end.
-LONG = (
-    *("test_attacks", "test_dask", "test_docs", "test_exchange", "test_lab", "test_formgrader"),
-    *("test_faults", "test_batch", "test_worker", "test_nbgrader_plugin", "test_sandbox"),
-    *("test_selfcheck", "test_execute", "test_postgres", "test_notebooks", "test_exporters"),
-)
 AXE = "4.10.3"  # of axe-core, from the npm registry
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: (*LONG, item.path.stem).index(item.path.stem))
 
 
 def missing(why: str) -> NoReturn:
@@ -51,7 +41,7 @@ def axe(pytestconfig: pytest.Config) -> str:
     build = pytestconfig.rootpath / "build"
     build.mkdir(exist_ok=True)
     script = build / "node_modules" / "axe-core" / "axe.min.js"
-    with (build / "axe.lock").open("w") as lock:  # test processes run side by side
+    with (build / "axe.lock").open("w") as lock:  # test processes may run side by side
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not script.exists():
             npm = shutil.which("npm")

@@ -278,6 +278,8 @@ class Judge:
         if variable in hand.changed(f"{self._deciding[0]}/chain"):
             remarks.append(Note("aliased"))
         for scenario in self._others:
+            if self._also_right(scenario, variable, hand):
+                continue
             # Of a step below one that has the number, nothing is said: it only got what that one gave.
             later = self.exercise.graph.consumers.get(variable.removeprefix("d"), ())
             inherits = any(
@@ -285,7 +287,7 @@ class Judge:
                 and not self._also_right(scenario, "d" + step.name, hand)
                 for step in later
             )
-            if not inherits and not self._also_right(scenario, variable, hand):
+            if not inherits:
                 sizes = ", ".join(f"{k} {v}" for k, v in scenario.parameters.items())
                 remarks.append(Note("one_batch_size", {"sizes": sizes}))
         error = max(c.error for c in seen)

@@ -106,8 +106,8 @@ class Choice:
     def _is_leap(self, target: str) -> bool:
         """Whether the step that leads up to a gradient is answered nowhere."""
         order = list(self.first.outline.answers)
-        before = order[order.index(target) - 1]
-        return not self.reading.versions(before, self.reading.before_training)
+        before = order[: order.index(target)]
+        return bool(before) and not self.reading.versions(before[-1], self.reading.before_training)
 
     def _steps(self, version: Version, lesson: Lesson, target: str) -> int:
         """How many other gradients are made on the way to one, from those that the exercise gives."""
