@@ -2,8 +2,8 @@
 
 from nbgrader import preprocessors as stock
 
-from handgrad.course_language import AnswerHere, CourseLanguage
-from handgrad.course_url import CourseUrl
+from handgrad.nbgrader.course_language import AnswerHere, CourseLanguage
+from handgrad.nbgrader.course_url import CourseUrl
 from handgrad.store.course import with_scripts_on_path
 
 c = get_config()  # noqa: F821 - nbgrader puts it here
@@ -43,17 +43,17 @@ c.GenerateAssignment.preprocessors = [
 
 # Notebooks run in the sandbox and are marked by the hidden graders, not by nbgrader's Execute. The
 # exporter restores what was submitted from the release, so no other preprocessor has to.
-c.Autograde.exporter_class = "handgrad.nbgrader_plugin.SubmissionExporter"
+c.Autograde.exporter_class = "handgrad.nbgrader.autograde.SubmissionExporter"
 c.Autograde.sanitize_preprocessors = []
 c.Autograde.autograde_preprocessors = [
-    "handgrad.nbgrader_plugin.Mark",
-    "handgrad.nbgrader_plugin.SaveMarks",
+    "handgrad.nbgrader.autograde.Mark",
+    "handgrad.nbgrader.autograde.SaveMarks",
     "nbgrader.preprocessors.AssignLatePenalties",
-    "handgrad.nbgrader_plugin.KeepRecord",
+    "handgrad.nbgrader.autograde.KeepRecord",
 ]
 
 # Feedback is one page without scripts; the gradebook's marks and comments are on it.
-c.GenerateFeedback.exporter_class = "handgrad.nbgrader_feedback.PageExporter"
+c.GenerateFeedback.exporter_class = "handgrad.nbgrader.generate_feedback.PageExporter"
 c.GenerateFeedback.preprocessors = ["nbgrader.preprocessors.GetGrades"]
 
 # Headings get no ids: formgrader finds its score boxes by id, and a student may name a heading like one.

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import torch
 
 from benchmarks.classroom import ASSIGNMENT, files_of
-from handgrad.grading.assignment import Assignment
+from handgrad.assignment.assignment import Assignment
 from handgrad.jailed.cellcode import CellCode, compiled
 from handgrad.notebooks.submission import prefix, read
 from handgrad.plan import Run

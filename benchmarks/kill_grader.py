@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from coursedir import ASSIGNMENT, STUDENTS, autograded, graded_class, make_course, rows  # noqa: E402
 
-COMMAND = [sys.executable, "-m", "handgrad.cli", "grade", ASSIGNMENT]
+COMMAND = [sys.executable, "-m", "handgrad.doors.cli", "grade", ASSIGNMENT]
 
 
 def records(course: Path) -> dict[str, float]:

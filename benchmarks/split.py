@@ -15,9 +15,9 @@ import psutil
 import torch
 
 from benchmarks.classroom import ASSIGNMENT, files_of
+from handgrad.batch.ledger import Ledger
+from handgrad.batch.marking import Source, cool, describe, mark
 from handgrad.grading.grade import Graders
-from handgrad.many.ledger import Ledger
-from handgrad.many.marking import Source, cool, describe, mark
 from handgrad.notebooks.intake import take
 from handgrad.sandbox.execute import Executor
 from handgrad.store.course import Course

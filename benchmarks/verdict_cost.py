@@ -19,8 +19,8 @@ import nbformat
 import psutil
 
 from demo.classroom import solutions
+from handgrad.assignment.assignment import Assignment
 from handgrad.gradients.judge import PUBLIC
-from handgrad.grading.assignment import Assignment
 from handgrad.grading.mark import Marker
 from handgrad.grading.selfcheck import edited
 from handgrad.notebooks.submission import prefix, read

@@ -121,7 +121,7 @@ def _role(process: psutil.Process, roots: Sequence[int]) -> str:
     for sign, role in (
         ("bwrap", "bubblewrap"),
         ("handgrad.jailed.worker import", "sandbox"),
-        ("handgrad.many.workers", "worker"),
+        ("handgrad.batch.workers", "worker"),
         ("ipykernel", "kernel"),
         ("dask_scheduler", "dask scheduler"),
     ):

@@ -18,8 +18,8 @@ from typing import Any
 import nbformat
 
 from demo.classroom import CLASS, ONE, THREE, Course, Student, edited
-from handgrad.many.batch import Summary, grade, local_pool
-from handgrad.many.marking import Described, Outcome, Source, describe, mark
+from handgrad.batch.marking import Described, Outcome, Source, describe, mark
+from handgrad.batch.run import Summary, grade, local_pool
 
 ROOT = Path(__file__).parents[1]
 ASSIGNMENT = "backprop"

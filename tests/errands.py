@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from handgrad.many.marking import Source
+from handgrad.batch.marking import Source
 
 
 def kill_the_worker(_source: Source) -> None:

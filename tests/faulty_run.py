@@ -14,8 +14,8 @@ from pathlib import Path
 
 from coursedir import ASSIGNMENT, Replay, rows
 
+from handgrad.batch.run import grade
 from handgrad.errors import UserError
-from handgrad.many.batch import grade
 from handgrad.store import backups
 
 SPARE = 1_600_000  # bytes: a copy of the gradebook, and a few students

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from handgrad.grading.assignment import Assignment
+from handgrad.assignment.assignment import Assignment
 from handgrad.sandbox.bubblewrap import JAILED
 
 PACKAGE = Path(__file__).parents[1] / "handgrad"
@@ -26,11 +26,16 @@ ARROWS: Mapping[str, tuple[str, ...]] = {
     "sandbox": ("values", "jailed"),
     "notebooks": ("values",),
     "lecture": ("values", "notebooks"),
-    "grading": ("values", "gradients", "sandbox", "notebooks"),
+    "assignment": ("values", "gradients", "notebooks"),
+    "grading": ("values", "gradients", "sandbox", "notebooks", "assignment"),
     "pages": ("values", "gradients", "notebooks"),
     "store": ("values", "notebooks", "pages"),
-    "many": ("values", "notebooks", "grading", "pages", "store"),
-    "doors": ("values", "sandbox", "notebooks", "lecture", "grading", "pages", "store", "many"),
+    "batch": ("values", "notebooks", "assignment", "grading", "pages", "store"),
+    "nbgrader": ("values", "notebooks", "assignment", "pages", "store", "batch"),
+    "doors": (
+        *("values", "sandbox", "notebooks", "lecture", "assignment", "grading"),
+        *("pages", "store", "batch", "nbgrader"),
+    ),
 }
 # Imports within a function, against the arrow, and why.
 BACKWARD: Mapping[tuple[str, str], str] = {
@@ -40,9 +45,9 @@ BACKWARD: Mapping[tuple[str, str], str] = {
 # Who imports a framework; everybody else goes through them.
 IMPORTERS: Mapping[str, str] = {
     "pytest": "pytest_plugin grade",
-    "nbgrader": "course course_language course_url gradebook rows roster nbgrader_plugin nbgrader_feedback "
+    "nbgrader": "course course_language course_url gradebook rows roster autograde generate_feedback "
     "collectors exporters",
-    "sqlalchemy": "database gradebook rows nbgrader_plugin",
+    "sqlalchemy": "database gradebook rows autograde",
     "dask": "dask_cluster",
     "distributed": "dask_cluster",
     "IPython": "cellcode shell statements",
@@ -53,7 +58,7 @@ IMPORTERS: Mapping[str, str] = {
     "latex2mathml": "formula",
     "pygments": "inert",
     "nh3": "display formula",
-    "nbconvert": "display inert nbgrader_plugin nbgrader_feedback",
+    "nbconvert": "display inert autograde generate_feedback",
 }
 
 

@@ -21,11 +21,11 @@ from attacks.classroom import (
     scene,
 )
 
-from handgrad.grading.assignment import Assignment
+from handgrad.assignment.assignment import Assignment
 from handgrad.verdict import Report, Verdict
 
 DOORS = {
-    "handgrad": ("handgrad.cli", "grade", NAME, "--jobs", "1"),
+    "handgrad": ("handgrad.doors.cli", "grade", NAME, "--jobs", "1"),
     "nbgrader": ("nbgrader", "autograde", NAME),
 }
 

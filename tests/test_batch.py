@@ -33,9 +33,9 @@ from coursedir import (
 )
 
 from demo.classroom import CLASS, ONE, TWO
+from handgrad.batch.run import Graded, Summary, Watcher, grade
+from handgrad.batch.workers import WorkerDied
 from handgrad.errors import UserError
-from handgrad.many.batch import Graded, Summary, Watcher, grade
-from handgrad.many.workers import WorkerDied
 from handgrad.sandbox.bubblewrap import find_bwrap
 from handgrad.store import backups, gradebook
 from handgrad.store.lock import only_one
@@ -528,7 +528,15 @@ def test_a_real_run_that_is_killed_leaves_no_process_and_is_taken_up_again(cours
     for name in PEOPLE:
         if name not in THREE_STUDENTS:
             shutil.rmtree(course / "submitted" / name)
-    command = [sys.executable, "-m", "handgrad.cli", "grade", ASSIGNMENT, "--course", str(course)]
+    command = [
+        sys.executable,
+        "-m",
+        "handgrad.doors.cli",
+        "grade",
+        ASSIGNMENT,
+        "--course",
+        str(course),
+    ]
     first = subprocess.Popen(
         [*command, "--jobs", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

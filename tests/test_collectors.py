@@ -10,7 +10,7 @@ import pytest
 from coursedir import ASSIGNMENT, make_course, nbgrader
 
 from demo.classroom import FOUR, ONE, THREE, TWO
-from handgrad.collectors import Owned, canvas, moodle, stem_of
+from handgrad.nbgrader.collectors import Owned, canvas, moodle, stem_of
 
 STEMS = frozenset({ONE, TWO, THREE, FOUR})
 CANVAS = {
@@ -93,7 +93,9 @@ def collected(tmp_path: Path, collector: str, members: Mapping[str, bytes]) -> t
     folder = root / "downloaded" / ASSIGNMENT / "archive"
     folder.mkdir(parents=True)
     (folder / "submissions.zip").write_bytes(zipped(members))
-    done = nbgrader(root, "zip_collect", ASSIGNMENT, f"--collector=handgrad.collectors.{collector}")
+    done = nbgrader(
+        root, "zip_collect", ASSIGNMENT, f"--collector=handgrad.nbgrader.collectors.{collector}"
+    )
     assert done.returncode == 0, done.stderr
     shutil.rmtree(root / "downloaded")
     return root / "submitted", done.stdout + done.stderr

@@ -16,11 +16,11 @@ from nbgrader.utils import compute_checksum
 from traitlets.config.loader import PyFileConfigLoader
 
 from demo.classroom import Course, Student
-from handgrad.course_language import AnswerHere, CourseLanguage
-from handgrad.course_url import CourseUrl
-from handgrad.grading.assignment import Assignment
+from handgrad.assignment.assignment import Assignment
 from handgrad.grading.mark import Marker
 from handgrad.grading.selfcheck import selfcheck
+from handgrad.nbgrader.course_language import AnswerHere, CourseLanguage
+from handgrad.nbgrader.course_url import CourseUrl
 from handgrad.pages.words import say, tell
 from handgrad.verdict import Report, Verdict
 

@@ -14,15 +14,15 @@ import errands
 import pytest
 from coursedir import ASSIGNMENT, STUDENTS, autograded, graded_class, make_course, rows
 
+from handgrad.batch.marking import Source, describe
+from handgrad.batch.run import Graded, Watcher, grade
+from handgrad.batch.workers import WorkerDied
 from handgrad.errors import UserError
-from handgrad.many.batch import Graded, Watcher, grade
-from handgrad.many.marking import Source, describe
-from handgrad.many.workers import WorkerDied
 
 try:
     import distributed
 
-    from handgrad.many.dask_cluster import Cluster, Desk, _call
+    from handgrad.batch.dask_cluster import Cluster, Desk, _call
 except ImportError:
     WHY = "dask.distributed is not installed: `pip install 'handgrad[dask]'` and run again"
     if os.environ.get("CI"):
@@ -119,7 +119,7 @@ def test_without_workers_it_is_said_how_to_start_some(scheduler: str, course: Pa
 
 def test_a_class_gets_the_same_marks_notebooks_and_rows(address: str, course: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "handgrad.cli", "grade", ASSIGNMENT, "--dask", address],
+        [sys.executable, "-m", "handgrad.doors.cli", "grade", ASSIGNMENT, "--dask", address],
         cwd=course,
         capture_output=True,
         text=True,
@@ -234,7 +234,7 @@ def test_an_assignment_that_is_not_there_is_said_before_anything_is_sent(course:
 def test_a_missing_extra_is_told_with_its_cure(course: Path) -> None:
     program = (
         "import sys; sys.modules['distributed'] = None\n"
-        "from handgrad.cli import main\n"
+        "from handgrad.doors.cli import main\n"
         f"sys.exit(main(['grade', '{ASSIGNMENT}', '--dask', 'tcp://127.0.0.1:9']))"
     )
     done = subprocess.run(
@@ -247,7 +247,17 @@ def test_a_missing_extra_is_told_with_its_cure(course: Path) -> None:
 
 def test_jobs_and_a_cluster_are_not_both_asked_for(course: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "handgrad.cli", "grade", ASSIGNMENT, "--jobs", "2", "--dask", "x"],
+        [
+            sys.executable,
+            "-m",
+            "handgrad.doors.cli",
+            "grade",
+            ASSIGNMENT,
+            "--jobs",
+            "2",
+            "--dask",
+            "x",
+        ],
         cwd=course,
         capture_output=True,
         text=True,

@@ -24,7 +24,7 @@ from coursedir import hand_in, make_course
 from lecture_style import lecture_style
 
 from demo.classroom import CLASS, Course
-from handgrad import cli
+from handgrad.doors import cli
 from handgrad.limits import Limits
 from handgrad.sandbox import doctor
 from handgrad.settings import Settings
@@ -245,10 +245,12 @@ def alice_lost_points_for_lateness(root: Path) -> bool:
 STATUS: Mapping[tuple[str, str], int] = {
     ("tas.md", "pytest graders/backprop --submission submitted/alice/backprop"): 1,
 }
-ZIP = "nbgrader zip_collect backprop --collector=handgrad.collectors"
-CANVAS = "nbgrader zip_collect backprop --collector=handgrad.collectors.CanvasCollector"
-MOODLE = "nbgrader zip_collect backprop --collector=handgrad.collectors.MoodleCollector --force"
-EXPORT = "nbgrader export --exporter=handgrad.exporters.CanvasExporter --to canvas.csv"
+ZIP = "nbgrader zip_collect backprop --collector=handgrad.nbgrader.collectors"
+CANVAS = "nbgrader zip_collect backprop --collector=handgrad.nbgrader.collectors.CanvasCollector"
+MOODLE = (
+    "nbgrader zip_collect backprop --collector=handgrad.nbgrader.collectors.MoodleCollector --force"
+)
+EXPORT = "nbgrader export --exporter=handgrad.nbgrader.exporters.CanvasExporter --to canvas.csv"
 BEFORE: Mapping[tuple[str, str], Callable[[Path], None]] = {
     ("instructors.md", f"{ZIP}.CanvasCollector"): canvas,
     ("instructors.md", f"{ZIP}.MoodleCollector --force"): moodle,

@@ -10,10 +10,10 @@ from coursedir import ASSIGNMENT, hand_in, make_course, nbgrader
 from nbgrader.api import Gradebook
 
 from demo.classroom import CLASS, ONE
+from handgrad.batch.finalmarks import FinalMark, final_marks
+from handgrad.batch.run import grade
 from handgrad.errors import UserError
-from handgrad.exporters import CanvasExporter, MoodleExporter
-from handgrad.many.batch import grade
-from handgrad.many.finalmarks import FinalMark, final_marks
+from handgrad.nbgrader.exporters import CanvasExporter, MoodleExporter
 from handgrad.store.course import Course
 from handgrad.store.roster import class_records
 
@@ -117,7 +117,9 @@ def test_a_submission_that_was_put_away_keeps_its_mark(course: Path) -> None:
 
 
 def export(root: Path, exporter: str, *arguments: str) -> str:
-    done = nbgrader(root, "export", f"--exporter=handgrad.exporters.{exporter}", *arguments)
+    done = nbgrader(
+        root, "export", f"--exporter=handgrad.nbgrader.exporters.{exporter}", *arguments
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
@@ -153,7 +155,7 @@ def test_moodle_gets_a_file_for_its_gradebook_and_no_formula(course: Path) -> No
 
 
 def test_what_cannot_be_exported_is_said_in_a_sentence(course: Path) -> None:
-    done = nbgrader(course, "export", "--exporter=handgrad.exporters.CanvasExporter")
+    done = nbgrader(course, "export", "--exporter=handgrad.nbgrader.exporters.CanvasExporter")
     assert done.returncode != 0
     assert "blank: this is no ID of Canvas" in done.stderr
     assert "Traceback" not in done.stderr

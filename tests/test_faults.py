@@ -105,7 +105,7 @@ def test_a_finished_submission_is_passed_over_and_an_unfinished_one_is_not(cours
 
 
 def test_both_doors_at_once_end_as_one(course: Path) -> None:
-    grade = [sys.executable, "-m", "handgrad.cli", "grade", ASSIGNMENT]
+    grade = [sys.executable, "-m", "handgrad.doors.cli", "grade", ASSIGNMENT]
     both = [started(course), subprocess.Popen(grade, cwd=course, stderr=subprocess.DEVNULL)]
     for run in both:
         run.wait(timeout=120)

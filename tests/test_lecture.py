@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from lecturer import LOOP, ROOT, STEMS, Lecture, solution, steps, training_forward
 
+from handgrad.assignment.assignment import Assignment
+from handgrad.doors.handin import import_into
 from handgrad.errors import UserError
-from handgrad.grading.assignment import Assignment
 from handgrad.grading.mark import Marker
-from handgrad.handin import import_into
 from handgrad.lecture.conversion import Extracted, convert, recognise, written
 from handgrad.lecture.syllabus import Syllabus
 from handgrad.limits import Limits

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from handgrad.grading.assignment import Assignment
+from handgrad.assignment.assignment import Assignment
 from handgrad.grading.mark import Marker
 from handgrad.grading.selfcheck import edited
 from handgrad.verdict import Verdict

@@ -10,7 +10,7 @@ from coursedir import ASSIGNMENT, make_course, nbgrader
 from nbgrader.api import Gradebook
 
 from demo.classroom import ONE
-from handgrad.many.batch import grade
+from handgrad.batch.run import grade
 from handgrad.store.records import Records
 
 LATE = "late"  # two mistakes, handed in an hour and a half after the assignment was due

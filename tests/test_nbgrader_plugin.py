@@ -19,9 +19,9 @@ from coursedir import (
 )
 
 from demo.classroom import ONE, TWO
+from handgrad.batch.session import Session, session
 from handgrad.errors import UserError
-from handgrad.many.session import Session, session
-from handgrad.onelog import OneLine
+from handgrad.nbgrader.onelog import OneLine
 from handgrad.store.records import Records
 
 PEOPLE = sorted(STUDENTS)

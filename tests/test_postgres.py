@@ -24,8 +24,8 @@ from coursedir import (
     rows,
 )
 
+from handgrad.batch.run import grade
 from handgrad.errors import UserError
-from handgrad.many.batch import grade
 from handgrad.store.course import Course
 from handgrad.store.gradebook import Gradebook
 
@@ -213,7 +213,7 @@ def test_there_is_no_file_to_restore_where_the_gradebook_is_on_a_server(
     _set(root, url)
     assert Course(root).db_url == url
     done = subprocess.run(
-        [sys.executable, "-m", "handgrad.cli", "restore", "--course", str(root)],
+        [sys.executable, "-m", "handgrad.doors.cli", "restore", "--course", str(root)],
         capture_output=True,
         text=True,
         check=False,

@@ -99,7 +99,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(installed: Path, folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     return subprocess.run(
-        [sys.executable, "-m", "handgrad.cli", *arguments],
+        [sys.executable, "-m", "handgrad.doors.cli", *arguments],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -134,6 +134,6 @@ def test_the_command_and_the_pytest_plugin_are_declared(wheel: Path) -> None:
         points = archive.read(entry).decode()
         (record,) = (n for n in archive.namelist() if n.endswith("RECORD"))
         rows = list(csv.reader(archive.read(record).decode().splitlines()))
-    assert "handgrad = handgrad.cli:command" in points
+    assert "handgrad = handgrad.doors.cli:command" in points
     assert "handgrad = handgrad.grading.pytest_plugin" in points
     assert {row[0] for row in rows} == names(wheel)

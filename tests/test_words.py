@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from handgrad.grading.assignment import Assignment
+from handgrad.assignment.assignment import Assignment
 from handgrad.pages import words
 from handgrad.verdict import Finding, Note, Verdict
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from handgrad.batch.workers import WorkerDied, Workers
 from handgrad.errors import UserError
-from handgrad.many.workers import WorkerDied, Workers
 
 # Functions of the standard library, as the processes import by name what they are to call.
 WARM = (os.getpid, ())
@@ -112,7 +112,7 @@ def test_after_the_shutdown_nothing_is_left(workers: Workers) -> None:
 def test_processes_end_with_their_parent(how: signal.Signals) -> None:
     code = """
         import os, time
-        from handgrad.many.workers import Workers
+        from handgrad.batch.workers import Workers
         pool = Workers(2, os.getpid, (), seconds=60.0)
         [pool.submit(os.getpid).result() for _ in range(8)]
         for _ in range(2):

@@ -9,11 +9,11 @@ from types import TracebackType
 
 import pytest
 
+from handgrad.assignment.assignment import Assignment
 from handgrad.errors import UserError
 from handgrad.evidence import Evidence
 from handgrad.gradients.judge import Judged
 from handgrad.grading import pytest_plugin
-from handgrad.grading.assignment import Assignment
 from handgrad.grading.pytest_plugin import Feed, Judgements
 from handgrad.plan import Cell
 from handgrad.verdict import Finding, IntegrityLine, Note, Report, Verdict

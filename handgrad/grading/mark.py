@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from handgrad.assignment.assignment import Assignment
 from handgrad.errors import UserError
 from handgrad.evidence import Evidence
 from handgrad.gradients.judge import PUBLIC
-from handgrad.grading.assignment import Assignment
 from handgrad.grading.grade import Graders, Sheet, judge_sheets
 from handgrad.grading.pytest_plugin import Judgements
 from handgrad.notebooks.display import clean_outputs

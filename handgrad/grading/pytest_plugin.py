@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 if TYPE_CHECKING:  # every pytest session of this environment loads this module: keep it light
+    from handgrad.assignment.assignment import Assignment
     from handgrad.gradients.judge import Judged
-    from handgrad.grading.assignment import Assignment
     from handgrad.verdict import Report
 
 
@@ -108,7 +108,7 @@ class ByHand:
     @property
     def assignment(self) -> "Assignment":
         if self._assignment is None:
-            from handgrad.grading.assignment import Assignment
+            from handgrad.assignment.assignment import Assignment
 
             graders = next(Path(arg).resolve() for arg in self._config.args)
             graders = graders if graders.is_dir() else graders.parent

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from handgrad.assignment.assignment import Assignment, load_module
 from handgrad.errors import UserError
-from handgrad.grading.assignment import Assignment, load_module
 from handgrad.grading.mark import Marker
 from handgrad.verdict import Finding, Note, Report, Verdict
 

@@ -10,8 +10,8 @@ from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 from nbgrader.converters import base
 
+from handgrad.assignment.assignment import Assignment
 from handgrad.errors import UserError
-from handgrad.grading.assignment import Assignment
 from handgrad.notebooks.intake import SECRET, TIMESTAMP
 from handgrad.pages.feedback import Marks, edges_of, page
 from handgrad.store.course import Course

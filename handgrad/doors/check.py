@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from handgrad.assignment.assignment import Assignment
 from handgrad.errors import UserError
-from handgrad.grading.assignment import Assignment
 from handgrad.grading.mark import Marked, Marker
 from handgrad.notebooks.matching import slots_of
 from handgrad.notebooks.notebookfile import RawCell, parse

@@ -20,9 +20,9 @@ import dask
 from distributed import Client, KilledWorker, Worker, WorkerPlugin, get_worker
 
 from handgrad import __version__
+from handgrad.batch.marking import Source, warm
+from handgrad.batch.workers import WorkerDied, Workers, pickled
 from handgrad.errors import UserError
-from handgrad.many.marking import Source, warm
-from handgrad.many.workers import WorkerDied, Workers, pickled
 from handgrad.settings import Settings
 
 _P = ParamSpec("_P")
@@ -244,7 +244,7 @@ def packed(source: Source) -> bytes:
     """
     graders = source.root / "graders" / source.name
     if not ((graders / "forward.py").is_file() and (graders / "seed").is_file()):
-        from handgrad.grading.assignment import Assignment
+        from handgrad.assignment.assignment import Assignment
 
         Assignment.load(source.root, source.name)  # says what is wrong, or draws the seed
     parcel = io.BytesIO()

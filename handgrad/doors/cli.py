@@ -14,7 +14,7 @@ from handgrad import __version__
 from handgrad.errors import UserError
 
 if TYPE_CHECKING:
-    from handgrad.many.dask_cluster import Cluster
+    from handgrad.batch.dask_cluster import Cluster
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -123,7 +123,7 @@ def _check(options: argparse.Namespace) -> int:
     with suppress(UserError):  # what there is to say about it is said when it is needed
         launched = launch(sandboxed=not options.no_sandbox)
     gc.disable()  # it would look at all of torch again and again
-    from handgrad.check import as_html, as_json, check, print_table
+    from handgrad.doors.check import as_html, as_json, check, print_table
 
     gc.freeze()
     gc.enable()
@@ -154,8 +154,8 @@ def _write(path: Path, content: str) -> None:
 def _grade(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from handgrad.many.batch import grade, local_pool
-    from handgrad.many.progress import Bar, as_json, tell
+    from handgrad.batch.progress import Bar, as_json, tell
+    from handgrad.batch.run import grade, local_pool
 
     course, console = _course(options), Console(stderr=True)
     with ExitStack() as stack:
@@ -186,8 +186,8 @@ def _cluster(address: str, course: Path, assignment: str) -> "Cluster":
         raise UserError(
             "--dask", "dask.distributed is not installed", "Run `pip install 'handgrad[dask]'`"
         )
-    from handgrad.many.dask_cluster import Cluster
-    from handgrad.many.marking import Source
+    from handgrad.batch.dask_cluster import Cluster
+    from handgrad.batch.marking import Source
 
     return Cluster(address, Source(course.resolve(), assignment))
 
@@ -240,7 +240,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from handgrad.handin import import_into
+    from handgrad.doors.handin import import_into
     from handgrad.pages.words import say
 
     done = import_into(_course(options), options.assignment, options.notebook, options.student)

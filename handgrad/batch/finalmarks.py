@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from handgrad.assignment.assignment import Assignment
+from handgrad.batch.ledger import Ledger
+from handgrad.batch.marking import Described, described
 from handgrad.errors import UserError
-from handgrad.grading.assignment import Assignment
-from handgrad.many.ledger import Ledger
-from handgrad.many.marking import Described, described
 from handgrad.notebooks.intake import take
 from handgrad.pages.report import ClassRecord
 from handgrad.store.course import Course

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from handgrad.batch.ledger import due_of, sheets_of
+from handgrad.batch.marking import Described, Outcome, Source, describe, given_up, mark, warm
+from handgrad.batch.workers import WorkerDied, Workers
 from handgrad.errors import UserError
-from handgrad.many.ledger import due_of, sheets_of
-from handgrad.many.marking import Described, Outcome, Source, describe, given_up, mark, warm
-from handgrad.many.workers import WorkerDied, Workers
 from handgrad.notebooks.intake import Taken, take
 from handgrad.pages.words import say
 from handgrad.store.course import not_a_students

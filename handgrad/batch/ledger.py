@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from handgrad.batch.marking import Described, Outcome
 from handgrad.errors import UserError
-from handgrad.many.marking import Described, Outcome
 from handgrad.notebooks.intake import SECRET, TIMESTAMP, Taken, unjudged
 from handgrad.store.course import Course
 from handgrad.store.gradebook import Gradebook

@@ -1,7 +1,7 @@
 """Marks for Canvas and for Moodle, by way of `nbgrader export`.
 
-    nbgrader export --exporter=handgrad.exporters.CanvasExporter --to marks.csv
-    nbgrader export --exporter=handgrad.exporters.MoodleExporter --to marks.csv
+    nbgrader export --exporter=handgrad.nbgrader.exporters.CanvasExporter --to marks.csv
+    nbgrader export --exporter=handgrad.nbgrader.exporters.MoodleExporter --to marks.csv
 
 Who has no final mark is not in the file: an empty field would delete what the platform has. They are
 listed beside it, in `marks-left-out.csv`, each with the reason.
@@ -18,8 +18,8 @@ from nbgrader.apps.baseapp import NbGrader
 from nbgrader.plugins import ExportPlugin
 from traitlets import Enum, Unicode
 
+from handgrad.batch.finalmarks import FinalMark, final_marks
 from handgrad.errors import UserError
-from handgrad.many.finalmarks import FinalMark, final_marks
 from handgrad.pages.words import amount
 from handgrad.plaintext import csv_field
 

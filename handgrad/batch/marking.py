@@ -13,7 +13,7 @@ from handgrad.verdict import Finding, Note, Report, Verdict
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-    from handgrad.grading.assignment import Assignment
+    from handgrad.assignment.assignment import Assignment
     from handgrad.grading.mark import Marker
 
 
@@ -72,7 +72,7 @@ def warm(source: Source) -> None:
     """
     if source in _warm:
         return
-    from handgrad.grading.assignment import Assignment
+    from handgrad.assignment.assignment import Assignment
     from handgrad.grading.mark import Marker
 
     cool()

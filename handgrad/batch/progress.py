@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from handgrad.batch.run import Graded, Summary, Watcher
 from handgrad.errors import UserError
-from handgrad.many.batch import Graded, Summary, Watcher
 
 
 class Bar(Watcher):

@@ -1,7 +1,7 @@
 """Whose a file of a bulk download from Canvas or Moodle is, for `nbgrader zip_collect`.
 
-    nbgrader zip_collect backprop --collector=handgrad.collectors.CanvasCollector
-    nbgrader zip_collect backprop --collector=handgrad.collectors.MoodleCollector
+    nbgrader zip_collect backprop --collector=handgrad.nbgrader.collectors.CanvasCollector
+    nbgrader zip_collect backprop --collector=handgrad.nbgrader.collectors.MoodleCollector
 
 The platform writes the student's number into the name of a file or folder; the rest of that name is the
 student's own choice, and so are all names within. So a number counts only where the platform put it,

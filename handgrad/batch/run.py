@@ -13,15 +13,15 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from handgrad.batch.marking import Described, Outcome, Source, describe, given_up, mark, warm
+from handgrad.batch.workers import WorkerDied, Workers
 from handgrad.errors import UserError
-from handgrad.many.marking import Described, Outcome, Source, describe, given_up, mark, warm
-from handgrad.many.workers import WorkerDied, Workers
 from handgrad.notebooks.intake import Taken, take
 from handgrad.store.lock import only_one
 from handgrad.verdict import Report, Verdict
 
 if TYPE_CHECKING:
-    from handgrad.many.ledger import Ledger
+    from handgrad.batch.ledger import Ledger
     from handgrad.store.course import Course
 
 _SLACK_SECONDS = 120.0  # beyond a submission's own wall clock: graders, and a new sandbox
@@ -121,7 +121,7 @@ def grade(
         stack.callback(executor.shutdown, cancel_futures=True)
         about = executor.submit(describe, source)
         # Importing nbgrader takes seconds; so does what the workers are doing now.
-        from handgrad.many.ledger import Ledger
+        from handgrad.batch.ledger import Ledger
         from handgrad.store import backups
         from handgrad.store.course import Course
         from handgrad.store.gradebook import Gradebook
@@ -261,7 +261,7 @@ class _Run:
 
     def _taken(self, student: str) -> Taken | None:
         """What the student handed in; None, and told, where there is nothing to mark."""
-        from handgrad.many.ledger import nothing_there
+        from handgrad.batch.ledger import nothing_there
         from handgrad.store.rows import parsed_time
 
         described = self._described

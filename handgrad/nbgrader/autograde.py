@@ -20,11 +20,11 @@ from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import NbGraderPreprocessor
 from nbgrader.utils import rmtree
 
+from handgrad.batch.session import Session, session
 from handgrad.errors import UserError
-from handgrad.many.session import Session, session
+from handgrad.nbgrader.onelog import OneLine
 from handgrad.notebooks.intake import SECRET, TIMESTAMP, timestamp
 from handgrad.notebooks.notebooknode import nbjson
-from handgrad.onelog import OneLine
 from handgrad.pages.annotate import serialised
 from handgrad.plaintext import odd_name
 from handgrad.store.course import coursedir_of

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from handgrad.assignment.assignment import Assignment
 from handgrad.errors import UserError
-from handgrad.grading.assignment import Assignment
 from handgrad.lecture.conversion import Extracted, convert, recognise, written
 from handgrad.lecture.syllabus import Syllabus
 from handgrad.notebooks.notebookfile import parse

@@ -169,7 +169,7 @@ class _Process:
         ours, theirs = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
-        command = [sys.executable, "-P", "-m", "handgrad.many.workers"]
+        command = [sys.executable, "-P", "-m", "handgrad.batch.workers"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         try:
             self._popen = subprocess.Popen(

@@ -1,0 +1,1 @@
+"""An assignment as it lies on the disk: its release, its graders, its settings."""

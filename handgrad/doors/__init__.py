@@ -1,0 +1,1 @@
+"""How people come in: the commands, and what each of them does."""
