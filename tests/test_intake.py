@@ -15,7 +15,7 @@ from nbformat import NotebookNode
 
 from handgrad.errors import UserError
 from handgrad.limits import Limits
-from handgrad.notebooks.intake import Taken, settled, take, timestamp
+from handgrad.notebooks.intake import Submission, settled, take, timestamp
 from handgrad.verdict import Finding, Note, Report, Verdict
 
 ONE, TWO = "1_every_step", "2_cross_entropy"
@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
     return submitted
 
 
-def taken(folder: Path, limits: Limits | None = None) -> Taken:
+def taken(folder: Path, limits: Limits | None = None) -> Submission:
     return take(folder, RELEASE, ["check.py"], limits or Limits())
 
 
@@ -234,7 +234,7 @@ def finding(stem: str, points: float | None = 2.0) -> Finding:
 def test_what_is_there_and_cannot_be_judged_gets_no_mark(code: str) -> None:
     note = Note(code, {"found": "a", "expected": "b", "why": "c"})
     report = Report("alice", "x", (finding(ONE), finding(TWO)), {ONE: (Note("missing"),)})
-    after = settled(report, Taken({}, {ONE: (note,)}))
+    after = settled(report, Submission({}, {ONE: (note,)}))
     assert after.problems == {ONE: (note,)}
     first, second = after.findings
     assert (first.verdict, first.points, first.diagnoses) == (Verdict.COULD_NOT_TELL, None, (note,))
@@ -244,4 +244,4 @@ def test_what_is_there_and_cannot_be_judged_gets_no_mark(code: str) -> None:
 
 def test_what_is_not_there_keeps_what_the_graders_said() -> None:
     report = Report("alice", "x", (finding(ONE, 0.0),), {ONE: (Note("missing"),)})
-    assert settled(report, Taken({}, {ONE: (Note("missing"),)})) == report
+    assert settled(report, Submission({}, {ONE: (Note("missing"),)})) == report

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from handgrad.batch.marking import Described, Outcome
 from handgrad.errors import UserError
-from handgrad.notebooks.intake import SECRET, TIMESTAMP, Taken, unjudged
+from handgrad.notebooks.intake import SECRET, TIMESTAMP, Submission, unjudged
 from handgrad.store.course import Course
 from handgrad.store.gradebook import Gradebook
 from handgrad.store.records import Record, Records
@@ -38,7 +38,7 @@ class Ledger:
             for left_over in course.autograded_everywhere(f".{described.name}{ending}"):
                 shutil.rmtree(left_over)
 
-    def standing(self, student: str, taken: Taken) -> Report | None:
+    def standing(self, student: str, taken: Submission) -> Report | None:
         """The report that still holds for what was handed in; None where it is to be marked."""
         record = self.records.read(student)
         if record is None or record.due != due_of(self._described, taken):
@@ -53,7 +53,7 @@ class Ledger:
         present = set(self._described.release) - taken.absent
         return record.report if record.lies_in(folder, present) else None
 
-    def keep(self, student: str, taken: Taken, outcome: Outcome) -> None:
+    def keep(self, student: str, taken: Submission, outcome: Outcome) -> None:
         """Write rows, notebooks and record of one submission, in this order.
 
         Raises UserError where one of them cannot be written.
@@ -74,11 +74,11 @@ class Ledger:
         except OSError as error:
             raise _in_words(error, folder) from None
 
-    def enter(self, student: str, taken: Taken) -> None:
+    def enter(self, student: str, taken: Submission) -> None:
         """Enter a submission in the gradebook that nothing can be marked of, as nbgrader does."""
         self._gradebook.save(student, taken.timestamp, {})
 
-    def _prepared(self, folder: Path, taken: Taken, outcome: Outcome) -> Path:
+    def _prepared(self, folder: Path, taken: Submission, outcome: Outcome) -> Path:
         """All files of the submission in a new folder beside the one they are for."""
         new = folder.with_name(f".{folder.name}{_NEW}")
         if new.exists():
@@ -99,7 +99,7 @@ class Ledger:
         return new
 
 
-def due_of(described: Described, taken: Taken) -> str:
+def due_of(described: Described, taken: Submission) -> str:
     """A name for all that the marks of a submission rest on."""
     return hashlib.sha256(f"{described.digest} {taken.digest}".encode()).hexdigest()
 
@@ -116,7 +116,7 @@ def _exchanged(new: Path, folder: Path) -> None:
         shutil.rmtree(old)
 
 
-def nothing_there(described: Described, taken: Taken) -> UserError | None:
+def nothing_there(described: Described, taken: Submission) -> UserError | None:
     """What to say of a folder that holds none of the assignment's notebooks; None where it does."""
     if set(described.release) - taken.absent:
         return None
@@ -134,7 +134,7 @@ def nothing_there(described: Described, taken: Taken) -> UserError | None:
     return UserError(described.name, fact, cure)
 
 
-def sheets_of(described: Described, taken: Taken, outcome: Outcome) -> dict[str, Sheet]:
+def sheets_of(described: Described, taken: Submission, outcome: Outcome) -> dict[str, Sheet]:
     """What the gradebook is to hold of a marked submission, by notebook.
 
     As nbgrader has it: a notebook that is missing scores 0, a written answer left as it was released 0,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from handgrad.notebooks.intake import Taken, settled
+from handgrad.notebooks.intake import Submission, settled
 from handgrad.settings import Settings
 from handgrad.verdict import Finding, Note, Report, Verdict
 
@@ -126,7 +126,7 @@ def _nbgrader(notebook: "NotebookNode") -> "Iterator[NotebookNode]":
     return (cell.metadata.nbgrader for cell in notebook.cells if "nbgrader" in cell.metadata)
 
 
-def mark(source: Source, student: str, taken: Taken) -> Outcome:
+def mark(source: Source, student: str, taken: Submission) -> Outcome:
     """Mark one submission; the same bytes and assignment give the same outcome."""
     from handgrad.pages.annotate import annotated, serialised
 
@@ -149,7 +149,7 @@ def mark(source: Source, student: str, taken: Taken) -> Outcome:
 
 
 def _with_ungraded(
-    assignment: "Assignment", notebooks: "Mapping[str, NotebookNode]", taken: Taken
+    assignment: "Assignment", notebooks: "Mapping[str, NotebookNode]", taken: Submission
 ) -> "dict[str, NotebookNode]":
     """`notebooks`, and those of the release that no grader looks at, for people to mark."""
     from handgrad.errors import UserError
@@ -180,7 +180,7 @@ def _untouched(notebook: "NotebookNode", released: "NotebookNode") -> frozenset[
     )
 
 
-def given_up(described: Described, student: str, taken: Taken, why: str) -> Outcome:
+def given_up(described: Described, student: str, taken: Submission, why: str) -> Outcome:
     """The outcome of a submission that broke whoever marked it: no mark, no zero, a person told.
 
     Its notebooks are shown as released: what the student's do to a program is not known.

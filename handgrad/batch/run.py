@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from handgrad.batch.marking import Described, Outcome, Source, describe, given_up, mark, warm
 from handgrad.batch.workers import WorkerDied, Workers
 from handgrad.errors import UserError
-from handgrad.notebooks.intake import Taken, take
+from handgrad.notebooks.intake import Submission, take
 from handgrad.store.lock import only_one
 from handgrad.verdict import Report, Verdict
 
@@ -203,7 +203,7 @@ class _Run:
     ) -> None:
         """Have all of `due` marked, at most `ahead` in hand at a time, and keep them as they come."""
         waiting = iter(due)
-        in_hand: dict[Future[Outcome], tuple[str, Taken]] = {}
+        in_hand: dict[Future[Outcome], tuple[str, Submission]] = {}
         begun = 0
         while True:
             while len(in_hand) < ahead and not stopping.is_set():
@@ -224,7 +224,7 @@ class _Run:
                 self._keep(student, taken, self._outcome(future, student, taken))
         self.summary.left = len(due) - begun
 
-    def _outcome(self, future: Future[Outcome], student: str, taken: Taken) -> Outcome:
+    def _outcome(self, future: Future[Outcome], student: str, taken: Submission) -> Outcome:
         try:
             outcome = future.result()
         except UserError:
@@ -239,7 +239,7 @@ class _Run:
             )
         return outcome
 
-    def _keep(self, student: str, taken: Taken, outcome: Outcome) -> None:
+    def _keep(self, student: str, taken: Submission, outcome: Outcome) -> None:
         before = self._ledger.records.read(student)
         self._ledger.keep(student, taken, outcome)
         report = outcome.report
@@ -259,7 +259,7 @@ class _Run:
             self.summary.changed.append(one)
         self._watcher.graded(one)
 
-    def _taken(self, student: str) -> Taken | None:
+    def _taken(self, student: str) -> Submission | None:
         """What the student handed in; None, and told, where there is nothing to mark."""
         from handgrad.batch.ledger import nothing_there
         from handgrad.store.rows import parsed_time
@@ -282,7 +282,7 @@ class _Run:
             return None
         return taken
 
-    def _tell_ignored(self, student: str, taken: Taken) -> None:
+    def _tell_ignored(self, student: str, taken: Submission) -> None:
         if taken.ignored:
             more = f" and {len(taken.ignored) - 5} more" if len(taken.ignored) > 5 else ""
             self._watcher.note(f"{student}: left alone: {', '.join(taken.ignored[:5])}{more}")

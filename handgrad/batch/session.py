@@ -10,7 +10,7 @@ from handgrad.batch.ledger import due_of, sheets_of
 from handgrad.batch.marking import Described, Outcome, Source, describe, given_up, mark, warm
 from handgrad.batch.workers import WorkerDied, Workers
 from handgrad.errors import UserError
-from handgrad.notebooks.intake import Taken, take
+from handgrad.notebooks.intake import Submission, take
 from handgrad.pages.words import say
 from handgrad.store.course import not_a_students
 from handgrad.store.gradebook import Gradebook
@@ -26,7 +26,7 @@ class _Current:
     """The submission in hand, and which of its notebooks are done."""
 
     student: str
-    taken: Taken
+    taken: Submission
     outcome: Outcome
     finished: set[str] = field(default_factory=set)
 
@@ -101,7 +101,7 @@ class Session:
             current = self._current = _Current(student, taken, self._mark(student, taken))
         return current
 
-    def _mark(self, student: str, taken: Taken) -> Outcome:
+    def _mark(self, student: str, taken: Submission) -> Outcome:
         described = self._describe()
         workers = self._start()
         try:

@@ -1,4 +1,4 @@
-"""What is taken from a student's folder: the notebooks that the assignment names, as bytes."""
+"""Submissions: the notebooks in a student's folder that the assignment names, as bytes."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ _UNJUDGED = frozenset({"renamed", "unreadable"})
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Submission:
     """One submission: its notebooks by stem, what is odd about them, and what was left alone."""
 
     files: Mapping[str, bytes]
@@ -67,7 +67,7 @@ def digest(
 
 def take(
     folder: Path, release: "Mapping[str, NotebookNode]", known: Iterable[str], limits: Limits
-) -> Taken:
+) -> Submission:
     """Read a student's folder; `known` are files that every student has and that say nothing.
 
     Nothing is followed, opened or copied but regular files with the names of released notebooks, and
@@ -106,7 +106,7 @@ def take(
     finally:
         os.close(directory)
     untold = {*_UNTOLD, *known}
-    return Taken(
+    return Submission(
         files,
         problems,
         tuple(line(name) for name in others if name not in untold),
@@ -197,7 +197,7 @@ def _renamed(
     return {stem: ", ".join(names) for stem, names in found.items()}
 
 
-def settled(report: Report, taken: Taken) -> Report:
+def settled(report: Report, taken: Submission) -> Report:
     """`report` with what the folder said of each notebook.
 
     A notebook that is there, but under another name or as something that cannot be read, gets neither
