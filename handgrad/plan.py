@@ -15,6 +15,8 @@ class Cell:
 
     `given` and `test` cells carry the release's text (they were restored from it); `answer` is a
     solution cell of the assignment; `other` is a cell that the student added.
+    `untouched` is an answer cell that is still as it was released: it binds a name only where nothing
+    above has given it a value.
     """
 
     index: int  # position among all cells of the notebook, markdown included
@@ -22,6 +24,7 @@ class Cell:
     kind: CellKind
     source: str
     parameters: bool = False  # the cell tagged `parameters`
+    untouched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,8 @@ class Run:
     `parameters` are assigned right after the cell tagged `parameters` has run.
     `replace` holds, by variable name, the tensor put in the variable's place once the test cell that
     takes it has been reached, whatever the student computed: the random upstream gradients of the run
-    "alone". `restore` names given values; they, and the replaced variables, are put back to pristine
-    copies after each cell that is not given, as some notebooks change them in place.
+    "alone". `restore` names given tensors and numbers; they, and the replaced variables, are put back to
+    pristine copies after each cell that is not given, as some notebooks change them.
     `display` keeps outputs for people to look at; other runs keep none.
     """
 

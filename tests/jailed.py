@@ -54,7 +54,7 @@ PLAN = Plan(
     "notebook",
     (
         Run("chain", {"seed": 5}),
-        Run("alone", {"seed": 6}, {"dy": REPLACED}, ("x", "y")),
+        Run("alone", {"seed": 6}, {"dy": REPLACED}, ("x", "y", "n")),
         Run("display", display=True),
     ),
     {"test_dy": ("dy",), "test_dx": ("dx",)},

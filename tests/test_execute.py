@@ -108,14 +108,17 @@ def test_notebooks_of_one_submission_do_not_see_each_other() -> None:
     assert cell(found["notebook"], 10).status == "killed"
 
 
-def test_a_cell_put_in_early_makes_the_given_cells_run_for_real(jail: Executor) -> None:
+def test_a_cell_put_in_early_runs_after_the_given_cells_and_changes_none_of_their_values(
+    jail: Executor,
+) -> None:
     early = (
         GIVEN[0],
-        Cell(30, "", "other", "words.append('zoe')"),
+        Cell(30, "", "other", "words.append('zoe'); print(len(words), len(x))"),
         *cells("dy = torch.ones(len(words))")[1:],
     )
     evidence = play(jail, early)
-    assert len(values(evidence, "dy")) == 4
+    assert len(values(evidence, "dy")) == 3
+    assert cell(evidence, 30).outputs[0]["text"] == "4 4\n"
     assert cell(evidence, 0).outputs[0]["text"] == "3 names\n"
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
+import torch
 from jailed import FILES, GIVEN, LIMITS, PLAN, answer, cell, cells, executor, play, printed, values
 
 from handgrad.plan import Cell, Plan
@@ -258,25 +259,69 @@ def test_a_cell_that_computes_for_too_long_is_stopped_long_before_one_that_waits
     assert cell(evidence, 12, "alone").status == "ok"
 
 
-def test_what_a_student_put_before_the_parameters_is_run_once_for_all_hidden_runs(
-    jail: Executor,
+HARMLESS = {
+    "the default type": "torch.set_default_dtype(torch.float64)",
+    "a parameter": "n = 2",
+    "draws from the course's generator": "torch.randn(5, generator=g)",
+    "given values in place": "x.mul_(2); y += 1; both.clear()",
+    "a given name": "x = y = words = None",
+    "another folder": "import os; os.makedirs('sub', exist_ok=True); os.chdir('sub')",
+    "an error": "raise ValueError('and no further')",
+    "its own end": "import os; os._exit(0)",
+}
+_MEETS = (
+    "dy = torch.cat([x, y, both[0], torch.randn(4, 3, generator=g), torch.ones(4, 3) * n])\n"
+    "names = open('names.txt').read()"
+)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize("own", HARMLESS.values(), ids=HARMLESS)
+def test_what_stands_among_the_given_cells_changes_nothing_that_an_answer_meets(
+    jail: Executor, own: str, at: int
 ) -> None:
-    own = Cell(5, "", "other", "with open('count', 'a') as file: file.write('x')")
-    runs = "dy = torch.full((4, 3), float(len(open('count').read())))"
-    evidence = play(jail, (own, *cells(runs)))
-    assert values(evidence, "dy", "chain")[0] == values(evidence, "dy", "alone")[0] == 1
-    assert values(evidence, "dy", "display")[0] == 2
-    assert values(evidence, "dx", "alone")  # the data and the parameters are there
-
-
-def test_every_run_starts_from_what_stood_before_the_parameters(jail: Executor) -> None:
-    source = "import torch\nkept = [torch.zeros(4, 3)]\nraise ValueError('and no further')"
-    own = Cell(5, "", "other", source)
-    evidence = play(jail, (own, *cells("kept[0] += 1\ndy = kept[0]")))
+    plain, found = (
+        play(jail, (*given[:at], *extra, *given[at:]))
+        for given, extra in ((cells(_MEETS), ()), (cells(_MEETS), (Cell(5, "", "other", own),)))
+    )
+    assert found.trouble == ""
     for run in ("chain", "alone", "display"):
-        assert values(evidence, "dy", run) == [1.0] * 12
-        assert cell(evidence, 5, run).status == "raised"
-    assert answer(evidence, "dx", "chain").kind == "tensor"
+        assert values(found, "dy", run) == values(plain, "dy", run)
+        assert cell(found, 10, run).status == "ok"
+        tensor = answer(found, "dy", run).tensor
+        assert tensor is not None
+        assert tensor.dtype == torch.float32
+
+
+def test_what_a_student_made_among_the_given_cells_is_there_afterwards(jail: Executor) -> None:
+    own = Cell(5, "", "other", "import torch as t\nkept = [t.zeros(4, 3)]\nn = 'mine'")
+    evidence = play(jail, (own, *cells("kept[0] += 1\ndy = kept[0] * n")))
+    for run in ("chain", "alone", "display"):  # and made afresh for each run
+        assert values(evidence, "dy", run) == [4.0] * 12
+
+
+def test_a_cell_below_the_given_ones_leaves_the_course_its_type_and_folder(jail: Executor) -> None:
+    own = "import os; os.makedirs('sub', exist_ok=True); os.chdir('sub')\n"
+    own += "torch.set_default_dtype(torch.float64)"
+    evidence = play(jail, cells(own, "dx = torch.ones(len(open('names.txt').read()))"))
+    tensor = answer(evidence, "dx").tensor
+    assert tensor is not None
+    assert tensor.dtype == torch.float32
+
+
+def test_numbers_that_are_to_be_put_back_are_put_back(jail: Executor) -> None:
+    evidence = play(jail, cells("n = 2; x = 0", "dx = torch.ones(n, 3) * x"))
+    assert values(evidence, "dx", "alone") == values(play(jail, cells(dx="dx = x")), "dx", "alone")
+    assert answer(evidence, "dx", "chain").tensor is not None  # as at home: nothing is put back
+    assert values(evidence, "dx", "chain") == [0.0] * 6
+
+
+def test_a_released_stub_erases_no_answer(jail: Executor) -> None:
+    notebook = cells("dy = 2 * y\ndx = 3 * x", "dx = None\nother = 1")
+    stub = replace(notebook[-2], untouched=True)
+    evidence = play(jail, (*notebook[:-2], stub, notebook[-1], Cell(20, "", "other", "other")))
+    assert values(evidence, "dx") == values(play(jail, cells(dx="dx = 3 * x")), "dx")
+    assert cell(evidence, 20).outputs  # what it alone binds is bound
 
 
 DYING = {

@@ -11,7 +11,7 @@ from handgrad.jailed.namespace import Snapshot
 from handgrad.jailed.shell import Shell, use
 from handgrad.jailed.tape import Output, Tape, describe
 from handgrad.limits import Limits
-from handgrad.plan import Cell, Plan, Run
+from handgrad.plan import Cell, Plan
 
 
 class GivenCellFailedError(Exception):
@@ -20,30 +20,18 @@ class GivenCellFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a run begins: behind the given leading cells if they are as released, else at the top.
+    """What a run begins with: the state after the given leading cells, and what each of them showed."""
 
-    `shown` are the outputs of the cells before `position`.
-    """
-
-    position: int
     snapshot: Snapshot
-    shown: Sequence[Sequence[Output]] = ()
+    shown: Sequence[Sequence[Output]]
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The given leading cells of one notebook, and the state that each run of its plan starts from."""
+    """The state that each run of one notebook's plan starts from, by key of the run."""
 
     module: ModuleType
-    cells: Sequence[CellCode]
-    starts: Mapping[str, Start]  # by key of the run
-    top: Start
-
-    def start(self, run: Run, cells: Sequence[Cell]) -> Start:
-        """Where `run` of a notebook with these cells begins."""
-        own = [(code.cell.source, code.cell.parameters) for code in self.cells]
-        theirs = [(cell.source, cell.parameters) for cell in cells[: len(own)]]
-        return self.starts[run.key] if own == theirs else self.top
+    starts: Mapping[str, Start]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +73,9 @@ class Kitchen:
                     shown.append(self._run(plan.notebook, code))
                     if code.cell.parameters:
                         namespace.update(run.parameters)
-                made[key] = Start(len(codes), Snapshot(namespace), shown)
+                made[key] = Start(Snapshot(namespace), shown)
             starts[run.key] = made[key]
-        return Given(family.module, codes, starts, Start(0, Snapshot({})))
+        return Given(family.module, starts)
 
     def _family(self, notebook: str, codes: Sequence[CellCode]) -> _Family:
         key = tuple(code.cell.source for code in codes)

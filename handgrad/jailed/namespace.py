@@ -85,14 +85,13 @@ class Snapshot:
         numpy = sys.modules.get("numpy")
         self._numpy = None if numpy is None else numpy.random.get_state()
 
-    def names(self) -> frozenset[str]:
-        """The variables' names."""
-        return frozenset(self._values)
+    def restore(self, module: ModuleType, *, keep: bool = False) -> Namespace:
+        """Fill `module`'s own dictionary, so that functions defined in given cells see it.
 
-    def restore(self, module: ModuleType) -> Namespace:
-        """Fill `module`'s own dictionary, so that functions defined in given cells see it."""
+        With `keep` the names stay that the snapshot does not know.
+        """
         namespace = vars(module)
-        kept = {k: v for k, v in namespace.items() if _own(k)}
+        kept = {k: v for k, v in namespace.items() if _own(k) or (keep and k not in self._values)}
         namespace.clear()
         namespace.update(kept)
         for shared in _shared.values():

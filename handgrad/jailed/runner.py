@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType, ModuleType
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -19,7 +21,6 @@ from handgrad.jailed.clock import Clock
 from handgrad.jailed.doors import Doors
 from handgrad.jailed.figures import close_figures, show_figures
 from handgrad.jailed.given import Start
-from handgrad.jailed.namespace import Snapshot
 from handgrad.jailed.shell import Shell, use
 from handgrad.jailed.tape import Tape, describe
 from handgrad.limits import Limits
@@ -28,6 +29,9 @@ from handgrad.plan import Plan, Run
 # Characters that one run may show in all its cells together.
 _MOST_SHOWN = 16 << 20
 _NEVER: tuple[object, int] = (None, -1)
+_DTYPE = torch.get_default_dtype()
+# Taken before any student's code ran, since that may replace the names.
+_set_default_dtype, _chdir = torch.set_default_dtype, os.chdir
 
 
 class CellTimeout(BaseException):
@@ -54,14 +58,6 @@ class Grading:
         return self.handed[-1]
 
 
-@dataclass(frozen=True, slots=True)
-class _Lead:
-    """What a notebook of the student's own beginning came to before its parameters, and its state there."""
-
-    results: Sequence[Mapping[str, object]]
-    snapshot: Snapshot
-
-
 @dataclass(slots=True)
 class Runner:
     """One notebook in one process. `dead` are cells, by position, that are not run again, and why."""
@@ -71,47 +67,45 @@ class Runner:
     limits: Limits
     shell: Shell
     module: ModuleType
-    start: Callable[[Run], Start]
+    starts: Mapping[str, Start]
     clock: Clock
     doors: Doors
     send: Callable[[bytes], None]
     dead: dict[int, CellStatus] = field(default_factory=dict)
     jailed: bool = False  # this process is the first of a pid namespace of its own
     process: int = 0
-    lead: _Lead | None = None
+    home: str = ""  # the notebook's folder
 
     def run_all(self, done: frozenset[str]) -> None:
         """Do every run that is not in `done`, and send each as soon as it is finished."""
         signal.signal(signal.SIGUSR1, self._time_is_up)
-        self.process = os.getpid()
+        self.process, self.home = os.getpid(), str(Path.cwd())
         for run in self.plan.runs:
             if run.key not in done:
                 self._run(run)
 
     def _run(self, run: Run) -> None:
-        start = self.start(run)
-        # A student's own cell among the given ones: the data set is then built in the first run only.
-        own = start.position == 0
-        lead = self.lead if own and not run.display else None
-        namespace = (start.snapshot if lead is None else lead.snapshot).restore(self.module)
+        start = self.starts[run.key]
+        namespace = start.snapshot.restore(self.module)
         use(self.shell, self.module)
         self.shell.take_streams()  # whatever a student put in their place
         state = _State(self, run, namespace)
         check = sys.modules.get("check")
         if check is not None:
             check._grading = state.grading  # type: ignore[attr-defined]
-        results = [] if lead is None else [{**each, "outputs": []} for each in lead.results]
-        for position, code in enumerate(self.cells[len(results) :], len(results)):
-            if own and self.lead is None and code.cell.parameters:
-                self.lead = _Lead(tuple(results), Snapshot(namespace))
-                self.lead.snapshot.restore(
-                    self.module
-                )  # what is kept is not what this run works on
-            if position < start.position:
-                shown = start.shown[position] if run.display else ()
-                results.append(_result(code, "ok", outputs=shown))
-            else:
+        # They ran before any code of a student's; what stands among them runs now, and then the state
+        # is put back that the next given cell, or answer, is to meet.
+        leading = list(start.shown)
+        results = []
+        for position, code in enumerate(self.cells):
+            if not leading or code.cell.kind != "given":
                 results.append(state.step(position, code))
+                continue
+            shown = leading.pop(0)
+            results.append(_result(code, "ok", outputs=shown if run.display else ()))
+            if not leading and position >= len(start.shown):
+                start.snapshot.restore(self.module, keep=True)
+                state.remember()
         self.shell.show(None)
         close_figures()
         self.send(state.frame(results))
@@ -156,9 +150,9 @@ class _State:
         self.to_show = _MOST_SHOWN
         # Pristine copies of what is put back after cells that are not given, with the object and
         # the version it had when it was last right.
-        self.pristine: dict[str, Tensor] = {}
+        self.pristine: dict[str, Tensor | int | float] = {}
         self.seen: dict[str, tuple[object, int]] = {}
-        self._remember()
+        self.remember()
 
     def step(self, position: int, code: CellCode) -> dict[str, object]:
         """Run one cell, take the answers if it is a test cell, and put back what must be."""
@@ -177,8 +171,11 @@ class _State:
             if replacement is not None:
                 self.pristine[name] = replacement
         if cell.kind == "given":
-            self._remember()
-        elif self.pristine:
+            self.remember()
+        else:
+            _set_default_dtype(_DTYPE)
+            with suppress(OSError):
+                _chdir(self.runner.home)
             self._put_back(thoroughly=code.hidden_writes)
         return result
 
@@ -195,7 +192,7 @@ class _State:
         caught: BaseException | None = None
         try:
             runner.clock.begin(position)
-            value = code.execute(self.namespace)
+            value = self._value_of(code)
             runner.end_what_it_started()
             if tape is not None:
                 if value is not None and not shows_nothing(code.cell.source):
@@ -220,15 +217,25 @@ class _State:
         self.to_show -= tape.used()
         return _result(code, status, name, value_text, tape.finish())
 
+    def _value_of(self, code: CellCode) -> object:
+        """Run the code; a released stub takes no value from a name that has one."""
+        before = dict(self.namespace) if code.cell.untouched else {}
+        try:
+            return code.execute(self.namespace)
+        finally:
+            self.namespace.update({k: v for k, v in before.items() if v is not None})
+
     def _take(self, name: str) -> None:
         self.taken[name], size = answers.take(self.namespace, name, self.grading.handed, self.room)
         self.room -= size
 
-    def _remember(self) -> None:
+    def remember(self) -> None:
         """After a given cell: what it made of the given values is what they should be."""
         for name in self.run.restore:
             value = self.namespace.get(name)
-            if type(value) is Tensor and not self._is_as_seen(name, value):
+            if type(value) in (int, float):
+                self.pristine[name] = cast(int | float, value)
+            elif type(value) is Tensor and not self._is_as_seen(name, value):
                 self.pristine[name] = value.clone()
                 self.seen[name] = (value, value._version)
 
@@ -239,6 +246,9 @@ class _State:
     def _put_back(self, thoroughly: bool) -> None:
         namespace, seen = self.namespace, self.seen
         for name, pristine in self.pristine.items():
+            if not isinstance(pristine, Tensor):
+                namespace[name] = pristine
+                continue
             value = namespace.get(name)
             was, version = seen.get(name, _NEVER)
             # Here and not in a function: with sixty names after each of many cells, a call counts.

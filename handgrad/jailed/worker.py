@@ -157,7 +157,7 @@ class Worker:
             limits=self._limits,
             shell=self._shell,
             module=given.module,
-            start=lambda run: given.start(run, cells),
+            starts=given.starts,
             clock=self._clock,
             doors=self._doors,
             send=lambda data: wire.write(pipe, data),

@@ -72,7 +72,7 @@ def _assembled(
 
     def add(cell: "NotebookNode", kind: CellKind, grade_id: str = "") -> None:
         if cell.cell_type == "code":
-            cells.append(_cell(len(nodes), cell, kind, grade_id))
+            cells.append(_cell(len(nodes), cell, kind, grade_id, grade_id in untouched))
         nodes.append(cell)
 
     def add_extras(after: int) -> None:
@@ -146,7 +146,9 @@ def _extra(mine: RawCell, used: set[str]) -> "NotebookNode":
     return cell
 
 
-def _cell(index: int, cell: "NotebookNode", kind: CellKind, grade_id: str) -> Cell:
+def _cell(
+    index: int, cell: "NotebookNode", kind: CellKind, grade_id: str, untouched: bool = False
+) -> Cell:
     tags = cell.metadata.get("tags", [])
     return Cell(
         index=index,
@@ -154,4 +156,5 @@ def _cell(index: int, cell: "NotebookNode", kind: CellKind, grade_id: str) -> Ce
         kind=kind,
         source=cell.source,
         parameters=kind == "given" and "parameters" in tags,
+        untouched=untouched,
     )
