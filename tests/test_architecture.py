@@ -17,7 +17,7 @@ from handgrad.sandbox.bubblewrap import JAILED
 PACKAGE = Path(__file__).parents[1] / "handgrad"
 
 # An area is a folder. What lies in the package itself is either spoken by all areas or opens on all.
-VALUES = "__init__ errors limits settings plan evidence verdict plaintext"
+VALUES = "__init__ atomic errors limits settings plan evidence verdict plaintext"
 # What an area may import besides itself.
 ARROWS: Mapping[str, tuple[str, ...]] = {
     "values": (),

@@ -1,12 +1,10 @@
 """Where marks are kept: gradebook rows, notebooks in `autograded/`, and the record of what they rest on."""
 
-import errno
 import hashlib
-import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
+from handgrad import atomic
 from handgrad.batch.marking import Described, Outcome
 from handgrad.errors import UserError
 from handgrad.notebooks.intake import SECRET, TIMESTAMP, Submission, unjudged
@@ -16,7 +14,6 @@ from handgrad.store.records import Record, Records
 from handgrad.store.rows import Sheet
 from handgrad.verdict import Report
 
-_NEW, _OLD = ".new", ".old"
 _NO_RESPONSE = "No response."  # nbgrader's word for an answer that was left as it was released
 
 
@@ -34,9 +31,10 @@ class Ledger:
         self._described = described
         self._source_files = course.source_files(described.name)
         self._scores = gradebook.scores()
-        for ending in (_NEW, _OLD):  # of a run that was killed just then
-            for left_over in course.autograded_everywhere(f".{described.name}{ending}"):
-                shutil.rmtree(left_over)
+        for left_over in course.autograded_everywhere(
+            atomic.beside(Path(described.name), "*").name
+        ):
+            shutil.rmtree(left_over)  # of a run that was killed just then
 
     def standing(self, student: str, taken: Submission) -> Report | None:
         """The report that still holds for what was handed in; None where it is to be marked."""
@@ -60,30 +58,27 @@ class Ledger:
         """
         folder = self._course.autograded(student, self._described.name)
         try:
-            prepared = self._prepared(folder, taken, outcome)
-            self._gradebook.save(
-                student,
-                taken.timestamp,
-                sheets_of(self._described, taken, outcome),
-                self._course.penalties,
-            )
-            _exchanged(prepared, folder)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with atomic.replacing(folder) as new:
+                self._prepare(new, taken, outcome)
+                self._gradebook.save(
+                    student,
+                    taken.timestamp,
+                    sheets_of(self._described, taken, outcome),
+                    self._course.penalties,
+                )
             due = "" if outcome.crashed else due_of(self._described, taken)
             sizes = {stem: len(text.encode()) for stem, text in outcome.notebooks.items()}
             self.records.write(Record(outcome.report, due, sizes))
         except OSError as error:
-            raise _in_words(error, folder) from None
+            raise atomic.refused(error, folder) from None
 
     def enter(self, student: str, taken: Submission) -> None:
         """Enter a submission in the gradebook that nothing can be marked of, as nbgrader does."""
         self._gradebook.save(student, taken.timestamp, {})
 
-    def _prepared(self, folder: Path, taken: Submission, outcome: Outcome) -> Path:
-        """All files of the submission in a new folder beside the one they are for."""
-        new = folder.with_name(f".{folder.name}{_NEW}")
-        if new.exists():
-            shutil.rmtree(new)
-        new.mkdir(parents=True)
+    def _prepare(self, new: Path, taken: Submission, outcome: Outcome) -> None:
+        """Write all files of the submission into a new folder."""
         files = dict(self._source_files)
         if taken.timestamp:
             files[TIMESTAMP] = taken.timestamp.encode()
@@ -96,24 +91,11 @@ class Ledger:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
             path.chmod(self._course.permissions)
-        return new
 
 
 def due_of(described: Described, taken: Submission) -> str:
     """A name for all that the marks of a submission rest on."""
     return hashlib.sha256(f"{described.digest} {taken.digest}".encode()).hexdigest()
-
-
-def _exchanged(new: Path, folder: Path) -> None:
-    """Put `new` in the place of `folder`."""
-    old = folder.with_name(f".{folder.name}{_OLD}")
-    if old.exists():
-        shutil.rmtree(old)
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
-    if old.exists():
-        shutil.rmtree(old)
 
 
 def nothing_there(described: Described, taken: Submission) -> UserError | None:
@@ -158,20 +140,3 @@ def sheets_of(described: Described, taken: Submission, outcome: Outcome) -> dict
             comments = {each: _NO_RESPONSE if each in untouched else None for each in answers}
         sheets[stem] = Sheet(scores, comments, absent=stem in taken.absent)
     return sheets
-
-
-_REASONS: Mapping[int, tuple[str, str]] = {
-    errno.ENOSPC: ("there is no space left on its disk", "Make some space"),
-    errno.EDQUOT: ("your quota of the disk is used up", "Make some space"),
-    errno.EACCES: ("it cannot be written to", "Make the folder writable for you"),
-    errno.EPERM: ("it cannot be written to", "Make the folder writable for you"),
-    errno.EROFS: ("it is on a disk that is read-only", "Mount it for writing"),
-}
-
-
-def _in_words(error: OSError, folder: Path) -> UserError:
-    fact, cure = _REASONS.get(
-        error.errno or 0, (os.strerror(error.errno or 0).lower(), "Look after the disk")
-    )
-    where = str(error.filename or folder)
-    return UserError(where, fact, f"{cure} and run the same command again; what is done is kept")

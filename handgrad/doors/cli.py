@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from handgrad import __version__
+from handgrad import __version__, atomic
 from handgrad.errors import UserError
 
 if TYPE_CHECKING:
@@ -134,21 +134,12 @@ def _check(options: argparse.Namespace) -> int:
         launched=launched,
     )
     if options.html:
-        _write(options.html, as_html(result))
+        atomic.write(options.html, as_html(result))
     if options.json:
         print(json.dumps(as_json(result), ensure_ascii=False, indent=2))
     else:
         print_table(result)
     return 0
-
-
-def _write(path: Path, content: str) -> None:
-    try:
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            str(path), f"it cannot be written ({error.strerror})", "Choose another file"
-        ) from None
 
 
 def _grade(options: argparse.Namespace) -> int:
@@ -206,7 +197,7 @@ def _report(options: argparse.Namespace) -> int:
     now = datetime.datetime.now().astimezone()
     page, report = write(root, options.assignment, records, settings.language, now)
     if options.csv:
-        _write(options.csv, as_csv(report))
+        atomic.write(options.csv, as_csv(report))
     if options.json:
         print(json.dumps(as_json(report), ensure_ascii=False, indent=2))
     else:
@@ -281,7 +272,7 @@ def _selfcheck(options: argparse.Namespace) -> int:
         mark = "no " if outcome.complaint else "yes"
         print(f"{mark}  {outcome.label}  {outcome.complaint}".rstrip(), flush=True)
     if options.matrix:
-        options.matrix.write_text(matrix(outcomes, options.assignment), encoding="utf-8")
+        atomic.write(options.matrix, matrix(outcomes, options.assignment))
     failed = [outcome for outcome in outcomes if outcome.complaint]
     print(f"{len(outcomes) - len(failed)} of {len(outcomes)} as they should be")
     return 1 if failed else 0

@@ -1,12 +1,11 @@
 """A lecture's notebook handed in for a student: the course's notebooks made from it, in their folder."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from handgrad import atomic
 from handgrad.assignment.assignment import Assignment
 from handgrad.errors import UserError
 from handgrad.lecture.conversion import Extracted, convert, recognise, written
@@ -63,12 +62,7 @@ def import_into(course: Path, assignment: str, notebook: Path, student: str) -> 
 def _place(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write the notebooks beside the folder and give them its name when they are all there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
-    try:
-        fresh.chmod(0o755)
+    with atomic.replacing(folder) as fresh:
+        fresh.mkdir()
         for stem, data in files.items():
             (fresh / f"{stem}.ipynb").write_bytes(data)
-        fresh.rename(folder)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise

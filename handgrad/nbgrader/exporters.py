@@ -18,6 +18,7 @@ from nbgrader.apps.baseapp import NbGrader
 from nbgrader.plugins import ExportPlugin
 from traitlets import Enum, Unicode
 
+from handgrad import atomic
 from handgrad.batch.finalmarks import FinalMark, final_marks
 from handgrad.errors import UserError
 from handgrad.pages.words import amount
@@ -162,11 +163,4 @@ def _write(path: Path, rows: Sequence[Row] | Iterator[Row]) -> None:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")  # RFC 4180
     writer.writerows([csv_field(field) for field in row] for row in rows)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(out.getvalue(), encoding="utf-8", newline="")
-        part.replace(path)
-    except OSError as error:
-        raise UserError(
-            str(path), f"it cannot be written ({error.strerror})", "Choose another file"
-        ) from None
+    atomic.write(path, out.getvalue())

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
+from handgrad import atomic
 from handgrad.pages.report import ClassRecord, ClassReport, Snapshot, verdicts
 from handgrad.pages.reportpage import html
 from handgrad.pages.words import amount
@@ -34,9 +35,7 @@ def write(
         (page, html(report, language)),
         (data, json.dumps(as_json(report), ensure_ascii=False, indent=1)),
     ):
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(content, encoding="utf-8")
-        part.replace(path)
+        atomic.write(path, content)
     return page, report
 
 

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from handgrad import atomic
 from handgrad.errors import UserError
 from handgrad.store.database import in_words
 
@@ -21,16 +22,14 @@ def backup(gradebook: Path) -> Path:
     """
     now = datetime.datetime.now(tz=datetime.UTC)
     copy = gradebook.with_name(f"{gradebook.name}.bak-{now:%Y%m%d-%H%M%S}")
-    part = copy.with_name(f"{copy.name}.part")
     try:
         # "rw": after a power cut SQLite first takes back what a transaction left half done.
-        with closing(_opened(gradebook, "rw")) as source, closing(sqlite3.connect(part)) as target:
+        with atomic.replacing(copy) as part, closing(_opened(gradebook, "rw")) as source:
             _check(source)
-            source.backup(target)
+            with closing(sqlite3.connect(part)) as target:
+                source.backup(target)
     except sqlite3.Error as error:
-        part.unlink(missing_ok=True)
         raise in_words(str(gradebook), error) from None
-    part.replace(copy)
     for old in copies(gradebook)[_KEPT:]:
         old.unlink()
     return copy
@@ -39,7 +38,7 @@ def backup(gradebook: Path) -> Path:
 def copies(gradebook: Path) -> list[Path]:
     """The copies of a gradebook, the newest first."""
     found = gradebook.parent.glob(f"{gradebook.name}.bak-*")
-    return sorted((path for path in found if path.suffix != ".part"), reverse=True)
+    return sorted(found, reverse=True)
 
 
 def restore(gradebook: Path, copy: Path | None = None) -> tuple[Path, Path | None]:
@@ -57,16 +56,15 @@ def restore(gradebook: Path, copy: Path | None = None) -> tuple[Path, Path | Non
         )
     now = datetime.datetime.now(tz=datetime.UTC)
     aside = gradebook.with_name(f"{gradebook.name}.damaged-{now:%Y%m%d-%H%M%S}")
-    part = gradebook.with_name(f"{gradebook.name}.part")
-    shutil.copyfile(sound, part)
     was_there = gradebook.exists()
-    for companion in _COMPANIONS:
-        path = gradebook.with_name(gradebook.name + companion)
-        if path.exists():
-            path.rename(aside.with_name(aside.name + companion))
-    if was_there:
-        gradebook.rename(aside)
-    part.replace(gradebook)
+    with atomic.replacing(gradebook) as part:
+        shutil.copyfile(sound, part)
+        for companion in _COMPANIONS:
+            path = gradebook.with_name(gradebook.name + companion)
+            if path.exists():
+                path.rename(aside.with_name(aside.name + companion))
+        if was_there:
+            gradebook.rename(aside)
     return sound, aside if was_there else None
 
 

@@ -60,10 +60,11 @@ class Course:
         """The folder in which a graded submission is kept for people to look at."""
         return self._path(self._directory.autograded_directory, student, assignment)
 
-    def autograded_everywhere(self, name: str) -> list[Path]:
-        """The folders called `name` where an assignment's would be in `autograded/`, of anybody."""
-        anybody = glob.escape(str(self.autograded("\1", name)))
-        return [Path(each) for each in glob.glob(anybody.replace("\1", "*"))]  # noqa: PTH207
+    def autograded_everywhere(self, pattern: str) -> list[Path]:
+        """The folders like `pattern` where an assignment's would be in `autograded/`, of anybody."""
+        anybody = glob.escape(str(self.autograded("\1", "\2")))
+        found = glob.glob(anybody.replace("\1", "*").replace("\2", pattern))  # noqa: PTH207
+        return [Path(each) for each in found]
 
     def _path(self, step: str, student: str, assignment: str) -> Path:
         return Path(os.path.normpath(self._directory.format_path(step, student, assignment)))

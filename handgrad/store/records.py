@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from handgrad import atomic
 from handgrad.verdict import ErrorPicture, Finding, IntegrityLine, Note, Report, Verdict
 
 _VERSION = 1
@@ -51,17 +52,14 @@ class Records:
     def write(self, record: Record) -> None:
         """Keep a record; whoever reads meanwhile finds the old one or the new one, whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(record.report.student)
-        part = path.with_name(f".{path.name}.part")
         table = {
             "version": _VERSION,
             "due": record.due,
             "sizes": dict(record.sizes),
             "report": report_to_json(record.report),
         }
-        # Not flushed to the disk: what a power cut leaves of it is not read as a record.
-        part.write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
-        part.replace(path)
+        text = json.dumps(table, ensure_ascii=False)
+        atomic.write(self._path(record.report.student), text)
 
     def all(self) -> Iterator[Record]:
         """Every record that can be read, by student."""
