@@ -32,10 +32,12 @@ class Run:
     """One execution of a notebook from top to bottom in a fresh namespace.
 
     `parameters` are assigned right after the cell tagged `parameters` has run.
-    `replace` holds, by variable name, the tensor put in the variable's place once the test cell that
-    takes it has been reached, whatever the student computed: the random upstream gradients of the run
-    "alone". `restore` names given tensors and numbers; they, and the replaced variables, are put back to
-    pristine copies after each cell that is not given, as some notebooks change them.
+    `replace` holds, by variable name, the tensor put in the variable's place behind the statement that
+    gave it the value which its test cell takes, or at the test cell, whatever the student computed: the
+    random upstream gradients of the run "alone". Where a function is called at several draws, their
+    tensors are stacked, and variables of the function that no test cell takes may be among them.
+    `restore` names given tensors and numbers; they, and the replaced variables, are put back to pristine
+    copies after each cell that is not given, as some notebooks change them.
     `display` keeps outputs for people to look at; other runs keep none.
     """
 

@@ -7,7 +7,6 @@ with a wrong input.
 """
 
 import hashlib
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from handgrad.evidence import Answer, Evidence
 from handgrad.gradients.answersheet import AnswerSheet
-from handgrad.gradients.compare import Comparison, compare, largest, shaped
+from handgrad.gradients.compare import Comparison, compare, largest
 from handgrad.gradients.diagnose import Diagnosis, Sighting
 from handgrad.gradients.exercise import Exercise, Files, Scenario
 from handgrad.gradients.reference import Point, Reference, Wanted, wanted
@@ -27,9 +26,6 @@ from handgrad.verdict import ErrorPicture, Note, Verdict
 
 PUBLIC = "public"
 """The key of the run on the notebook's own parameters: the one whose outputs people see."""
-
-# Of a gradient that was computed from random ones, against the random one of its own place.
-_LEAST_SIZE = 1e-4
 
 _NAMED_WHEN_INVISIBLE = ("missing_branch", "sign", "sign_branch", "constant", "assignment")
 
@@ -344,34 +340,7 @@ class Judge:
         if answer is None or answer.tensor is None:
             return None
         reference = self._references[scenario]
-        best = _Alone.at(reference.alone, reference.steps_alone[name], answer.tensor)
-        if best.right:
-            return best
-        # Several gradients in one cell: the later ones were computed from the student's own earlier
-        # ones, before these were replaced. Being right at those is being right.
-        for point in self._own_points(reference, name, key, hand):
-            at_own = wanted(self.exercise.graph, name, point, point.upstream)
-            own = _Alone.at(point, at_own, answer.tensor)
-            if own.right:
-                return own
-        return best
-
-    def _own_points(
-        self, reference: Reference, name: str, key: str, hand: AnswerSheet
-    ) -> Iterable[Point]:
-        own = {}
-        for consumer in self.exercise.graph.consumers[name]:
-            answer = hand.answer(key, "d" + consumer.name)
-            if answer is None or answer.tensor is None:
-                continue
-            fitted = shaped(answer.tensor, reference.alone.values[consumer.name])
-            drawn = reference.alone.upstream[consumer.name]
-            if fitted is not None and _is_as_random(fitted, drawn):
-                own[consumer.name] = fitted
-        for count in range(1, len(own) + 1):
-            for names in itertools.combinations(own, count):
-                upstream = {**reference.alone.upstream, **{n: own[n] for n in names}}
-                yield Point(reference.alone.values, upstream, reference.alone.constants)
+        return _Alone.at(reference.alone, reference.steps_alone[name], answer.tensor)
 
     def _answers_to_each_upstream(self, name: str, hand: AnswerSheet) -> bool:
         """Whether the answer changes with each of its upstream gradients: a local computation."""
@@ -405,20 +374,6 @@ class _Alone:
     @property
     def right(self) -> bool:
         return self.comparison.right
-
-
-def _is_as_random(own: Tensor, drawn: Tensor) -> bool:
-    """Whether a student's own gradient can have come of the random ones above it.
-
-    Zeros, or one number all over, were made up: at those any step is right with hardly any work.
-    """
-    there = own[drawn != 0]
-    if not bool(torch.isfinite(own).all()) or there.numel() == 0:
-        return False
-    if largest(own) < _LEAST_SIZE * largest(drawn) or int((there != 0).sum()) * 2 < there.numel():
-        return False
-    varied = largest(there - there.mean()) > _LEAST_SIZE * largest(there)
-    return there.numel() == 1 or varied
 
 
 def _with_remark(judged: Judged, remark: Note) -> Judged:

@@ -4,6 +4,7 @@ import ast
 import asyncio
 import inspect
 import linecache
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import CodeType
@@ -11,9 +12,13 @@ from typing import Any, cast
 
 from IPython.core.inputtransformer2 import TransformerManager
 
+from handgrad.jailed.placing import Tap, place
 from handgrad.plan import Cell
 
 _FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+_UNSEEN = re.compile(
+    r"\b(?:globals?|exec|eval|vars|locals|setattr|get_ipython|__dict__)\b|^\s*%", re.M
+)
 _PREFIX = "<cell "
 _transformer = cast(Any, TransformerManager)()
 
@@ -26,6 +31,7 @@ class CellCode:
 
     `hidden_writes`: the code names an attribute through which a tensor can be written to without
     torch counting it (`.data`, `.numpy()`), so a look at the version counters is not enough.
+    `taps` were put behind its statements.
     """
 
     cell: Cell
@@ -33,6 +39,7 @@ class CellCode:
     last: CodeType | None = None
     error: Exception | None = None
     hidden_writes: bool = False
+    taps: tuple[Tap, ...] = ()
 
     def execute(self, namespace: Namespace) -> object:
         """Run in `namespace`; the last expression's value, None where there is none to show."""
@@ -43,18 +50,22 @@ class CellCode:
         return None if self.last is None else evaluate(self.last, namespace)
 
 
-def compiled(cell: Cell) -> CellCode:
-    """The cell as code. Never raises for what the cell says: a syntax error is kept, to be raised
-    when its turn comes.
+def compiled(cell: Cell, asked: frozenset[str] = frozenset(), *, closely: bool = False) -> CellCode:
+    """The cell as code, with taps for the variables `asked` (see `place`). Never raises for what the
+    cell says: a syntax error is kept, to be raised when its turn comes.
     """
     name = filename(cell.index)
+    taps: tuple[Tap, ...] = ()
     try:
-        body, last = compile_source(cell.source, name)
+        body, last = _parted(cell.source, name)
+        if asked:
+            taps = place(body, cell.index, cell.grade_id, asked, closely)
+        code = _compiled(body, last, name)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         return CellCode(cell, error=error)
     doors = {"data", "numpy", "from_numpy", "asarray", "set_"}
-    hidden = any(not doors.isdisjoint(code.co_names) for code in _all_code(body, last))
-    return CellCode(cell, body, last, hidden_writes=hidden)
+    hidden = any(not doors.isdisjoint(each.co_names) for each in _all_code(*code))
+    return CellCode(cell, *code, hidden_writes=hidden, taps=taps)
 
 
 def know_lines(cells: Iterable[Cell]) -> None:
@@ -69,14 +80,24 @@ def know_lines(cells: Iterable[Cell]) -> None:
 
 def compile_source(source: str, name: str) -> tuple[CodeType | None, CodeType | None]:
     """Everything but the last expression, and the last expression; raises as `compile` does."""
-    tree = parse(source, name)
-    last: CodeType | None = None
-    if tree.body and isinstance(tree.body[-1], ast.Expr):
-        expression = tree.body.pop()
-        assert isinstance(expression, ast.Expr)
-        last = compile(ast.Expression(expression.value), name, "eval", flags=_FLAGS)
-    body = compile(tree, name, "exec", flags=_FLAGS) if tree.body else None
-    return body, last
+    return _compiled(*_parted(source, name), name)
+
+
+def _parted(source: str, name: str) -> tuple[list[ast.stmt], ast.expr | None]:
+    """All statements but a last expression, and that expression."""
+    body = parse(source, name).body
+    if body and isinstance(body[-1], ast.Expr):
+        return body[:-1], body[-1].value
+    return body, None
+
+
+def _compiled(
+    body: list[ast.stmt], last: ast.expr | None, name: str
+) -> tuple[CodeType | None, CodeType | None]:
+    return (
+        compile(ast.Module(body, []), name, "exec", flags=_FLAGS) if body else None,
+        None if last is None else compile(ast.Expression(last), name, "eval", flags=_FLAGS),
+    )
 
 
 def parse(source: str, name: str = "<cell>") -> ast.Module:
@@ -87,6 +108,11 @@ def parse(source: str, name: str = "<cell>") -> ast.Module:
         return _tree(source, name)
     except SyntaxError:
         return _tree(_transformer.transform_cell(source), name)
+
+
+def changes_unseen(source: str) -> bool:
+    """Whether the code may bind notebook variables in ways that the other cells' trees do not show."""
+    return _UNSEEN.search(source) is not None
 
 
 def shows_nothing(source: str) -> bool:

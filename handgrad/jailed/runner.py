@@ -1,5 +1,6 @@
 """Runs one notebook's cells in a process of its own, once for every run of its plan."""
 
+import builtins
 import os
 import signal
 import sys
@@ -14,15 +15,17 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from handgrad.evidence import CellStatus
+from handgrad.evidence import AnswerKind, CellStatus
 from handgrad.jailed import answers, wire
 from handgrad.jailed.cellcode import CellCode, Namespace, shows_nothing
 from handgrad.jailed.clock import Clock
 from handgrad.jailed.doors import Doors
 from handgrad.jailed.figures import close_figures, show_figures
 from handgrad.jailed.given import Start
+from handgrad.jailed.placing import END, TAP
 from handgrad.jailed.shell import Shell, use
 from handgrad.jailed.tape import Tape, describe
+from handgrad.jailed.taps import Exchanging, Reach, Taps, Watching, unwatched
 from handgrad.limits import Limits
 from handgrad.plan import Plan, Run
 
@@ -75,16 +78,31 @@ class Runner:
     jailed: bool = False  # this process is the first of a pid namespace of its own
     process: int = 0
     home: str = ""  # the notebook's folder
+    taps: Taps = field(init=False)
+
+    def __post_init__(self) -> None:
+        checked_in = {
+            name: code.cell.index
+            for code in self.cells
+            if code.cell.kind == "test"
+            for name in self.plan.takes.get(code.cell.grade_id, ())
+        }
+        self.taps = Taps(self.cells, checked_in)
 
     def run_all(self, done: frozenset[str]) -> None:
         """Do every run that is not in `done`, and send each as soon as it is finished."""
         signal.signal(signal.SIGUSR1, self._time_is_up)
         self.process, self.home = os.getpid(), str(Path.cwd())
         for run in self.plan.runs:
-            if run.key not in done:
-                self._run(run)
+            if run.key in done:
+                continue
+            if run.replace and self.taps.found is None:
+                # The process that watched the chain has died: this one watches for itself.
+                self._run(next(r for r in self.plan.runs if not (r.replace or r.display)))
+            frame = self._run(run)
+            self.send(frame)
 
-    def _run(self, run: Run) -> None:
+    def _run(self, run: Run) -> bytes:
         start = self.starts[run.key]
         namespace = start.snapshot.restore(self.module)
         use(self.shell, self.module)
@@ -108,7 +126,8 @@ class Runner:
                 state.remember()
         self.shell.show(None)
         close_figures()
-        self.send(state.frame(results))
+        state.finish()
+        return state.frame(results)
 
     def end_what_it_started(self) -> None:
         """No process outlives the cell that made it, so none is laid at another cell's door."""
@@ -153,23 +172,38 @@ class _State:
         self.pristine: dict[str, Tensor | int | float] = {}
         self.seen: dict[str, tuple[object, int]] = {}
         self.remember()
+        self.watching: Watching | None = None
+        self.exchanging: Exchanging | None = None
+        self.reach: Reach = unwatched
+        if run.replace:
+            self.exchanging = Exchanging(
+                runner.taps, run.replace, self._take, self._exchange, self._take_value
+            )
+            self.reach = self.exchanging.reach
+        elif runner.taps.found is None and not run.display:
+            self.watching = Watching(runner.taps, namespace)
+            self.reach = self.watching.reach
+        setattr(builtins, TAP, self.reach)
 
     def step(self, position: int, code: CellCode) -> dict[str, object]:
         """Run one cell, take the answers if it is a test cell, and put back what must be."""
         cell = code.cell
         takes = self.runner.plan.takes.get(cell.grade_id, ()) if cell.kind == "test" else ()
         for name in takes:
-            self._take(name)
+            if self.watching is not None:
+                self.watching.checked(name)
+            if name not in self.taken:
+                self._take(name)
         if cell.kind == "test" and not self.run.display:
             result = _result(code, "ok")
         else:
             result = self._execute(position, code)
+            self.reach(cell.index, END)
         if cell.parameters:
             self.namespace.update(self.run.parameters)
         for name in takes:
-            replacement = self.run.replace.get(name)
-            if replacement is not None:
-                self.pristine[name] = replacement
+            if name in self.run.replace:
+                self._exchange(name)
         if cell.kind == "given":
             self.remember()
         else:
@@ -229,6 +263,18 @@ class _State:
         self.taken[name], size = answers.take(self.namespace, name, self.grading.handed, self.room)
         self.room -= size
 
+    def _take_value(self, value: object) -> Tensor | None:
+        taken, size = answers.take({"": value}, "", (), self.room)
+        self.room -= size
+        return taken.tensor
+
+    def _exchange(self, name: str) -> None:
+        """Put this run's replacement in the variable's place, and keep it there from now on."""
+        self.pristine[name] = self.run.replace[name]
+        fresh = self.run.replace[name].clone()
+        self.namespace[name] = fresh
+        self.seen[name] = (fresh, fresh._version)
+
     def remember(self) -> None:
         """After a given cell: what it made of the given values is what they should be."""
         for name in self.run.restore:
@@ -258,6 +304,15 @@ class _State:
             fresh = pristine.clone()
             namespace[name] = fresh
             self.seen[name] = (fresh, fresh._version)
+
+    def finish(self) -> None:
+        """Put together what the taps found."""
+        if self.watching is not None:
+            self.runner.taps.found = self.watching.found
+        if self.exchanging is not None:
+            for name, tensor in self.exchanging.within().items():
+                kind: AnswerKind = "missing" if tensor is None else "tensor"
+                self.taken[name] = answers.Taken(kind, tensor)
 
     def frame(self, results: Sequence[Mapping[str, object]]) -> bytes:
         """The run as a frame."""

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from handgrad.jailed import autograd_off, figures, hugepages, jail, wire
-from handgrad.jailed.cellcode import CellCode, compiled, know_lines
+from handgrad.jailed.cellcode import CellCode, changes_unseen, compiled, know_lines
 from handgrad.jailed.clock import Clock
 from handgrad.jailed.doors import Doors
 from handgrad.jailed.doorseen import seen_in
@@ -32,6 +32,7 @@ from handgrad.plan import Cell, Plan, Run
 
 # Cells of a release, at the places that cells added by students have moved them to.
 _MOST_CODE = 2_000
+OWN = ("answer", "other")  # the kinds of a student's cells
 MOST_FRAME = 1 << 30  # from the grader, which is trusted
 
 
@@ -148,10 +149,15 @@ class Worker:
             self._doors.note(attempt)
         given = self._given[notebook]
         self._doors.kinds = {cell.index: cell.kind for cell in cells}
+        plan = self._plans[notebook]
+        asked = frozenset(
+            itertools.chain(*plan.takes.values(), *(run.replace for run in plan.runs))
+        )
+        closely = any(changes_unseen(cell.source) for cell in cells if cell.kind in OWN)
         Runner(
-            plan=self._plans[notebook],
+            plan=plan,
             cells=[
-                self._compiled(cell) if cell.kind in ("given", "test") else compiled(cell)
+                compiled(cell, asked, closely=closely) if cell.kind in OWN else self._compiled(cell)
                 for cell in cells
             ],
             limits=self._limits,

@@ -49,7 +49,8 @@ def run_of(
         raise BorderError(str(error)) from None
     if header.get("run") != key:
         raise BorderError("a run under another run's name")
-    taken = [name for names in plan.takes.values() for name in names]
+    taken = {name for names in plan.takes.values() for name in names}
+    taken.update(*(run.replace for run in plan.runs if run.key == key))
     answers = _answers(_table(header.get("answers")), tensors, frozenset(taken))
     changed = _texts(header.get("changed"))
     return (

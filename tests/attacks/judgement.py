@@ -45,6 +45,17 @@ def everywhere(form: str) -> dict[str, dict[str, str]]:
     return {ONE: {name: f"{name} = " + form.format(x=name[1:]) for name in ALL}}
 
 
+def below_a_chosen(change: str, **rubbish: str) -> dict[str, dict[str, str]]:
+    """`dhpreact` right in the chain and changed where it is run alone, and in its cell rubbish below it."""
+    lines = [
+        "dhpreact = (1 - h**2) * dh",
+        f"if mine is not dh: {change}",
+        *(f"{name} = {what}" for name, what in rubbish.items()),
+    ]
+    first = {"dh": "mine = dh = dlogits @ W2.T", "dhpreact": "\n".join(lines)}
+    return {ONE: {**first, **dict.fromkeys(rubbish, "pass")}}
+
+
 def gone(*names: str, stem: str = ONE) -> frozenset[str]:
     return frozenset(f"{stem}/{name}" for name in names)
 
@@ -340,6 +351,41 @@ JUDGEMENT: dict[str, Attack] = {
         raise Bites
         """,
         "dh raised",
+    ),
+    # -- upstream gradients chosen so that any answer below them fits
+    "chosen_upstream_that_cancels": Attack(
+        "a huge null vector in the run alone makes the scale so large that anything is right below it",
+        answers=below_a_chosen(
+            "dhpreact[0] += 1e30; dhpreact[1] -= 1e30",
+            dbngain="torch.ones_like(bngain)",
+            dbnbias="torch.ones_like(bnbias)",
+            dbnraw="torch.ones_like(bnraw)",
+        ),
+        lost=gone("dbngain", "dbnbias", "dbnraw"),
+        reads=("dhpreact jumped",),
+    ),
+    "chosen_upstream_without_sum": Attack(
+        "a null vector of ordinary size in the run alone makes zeros right below it",
+        answers=below_a_chosen("dhpreact -= dhpreact.mean(0)", dbnbias="torch.zeros_like(bnbias)"),
+        lost=gone("dbnbias"),
+        reads=("dhpreact jumped", "dbnbias constant"),
+    ),
+    "rubbish_within_one_function": Attack(
+        "all of it made in one function, and rubbish for most of it",
+        answers={
+            ONE: {
+                "dhpreact": code("""
+                def below(dh):
+                    dhpreact = (1 - h**2) * dh
+                    dbngain = dbnbias = torch.ones_like(bngain)
+                    dbnraw = torch.ones_like(bnraw)
+                    return dhpreact, dbngain, dbnbias, dbnraw
+                dhpreact, dbngain, dbnbias, dbnraw = below(dh)
+                """),
+                **dict.fromkeys(("dbngain", "dbnbias", "dbnraw"), "pass"),
+            }
+        },
+        lost=gone("dbngain", "dbnbias", "dbnraw"),
     ),
     # -- answers that are none
     "answer_nan": answer("not a number", "dh = torch.full_like(h, float('nan'))", "dh not_finite"),

@@ -1,0 +1,216 @@
+"""Taps: the places behind a student's statements at which the value of a gradient may be taken.
+
+A chain run watches behind which statement each gradient came to the value that is checked. A run alone
+takes its answer there, and puts the run's replacement in its place, so that every later statement meets
+the replacement, in the same cell and in the same function too.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from handgrad.jailed import answers
+from handgrad.jailed.cellcode import CellCode, Namespace
+from handgrad.jailed.placing import Site
+
+WHOLE = -1  # in the place of a draw's number: the answer is not stacked
+_MOST_HITS = 64  # of one tap in a function whose values are kept for comparison
+
+Hit = tuple[Site, int]  # a tap, and how many times it had been reached, from 1
+
+
+class Reach(Protocol):
+    """What a tap calls: behind a top-level statement with its site only, within a function with the
+    variable's name and value, and the variable is bound to what comes back.
+    """
+
+    def __call__(self, cell: int, number: int, name: str = "", value: object = None) -> object: ...
+
+
+def unwatched(cell: int, number: int, name: str = "", value: object = None) -> object:
+    """A tap in a run that neither watches nor exchanges."""
+    return value
+
+
+@dataclass(slots=True)
+class Found:
+    """Where the chain run gave each gradient its value.
+
+    `top`: by variable, the top-level taps at which it was bound to that value. `inside`: by a tap in a
+    function, which calls gave the value that was checked, each with its draw. `calls`: the same by
+    function, for gradients nobody checks.
+    """
+
+    top: dict[str, list[Hit]] = field(default_factory=dict)
+    inside: dict[Site, dict[int, int]] = field(default_factory=dict)
+    calls: dict[Site, dict[int, int]] = field(default_factory=dict)
+
+
+class Taps:
+    """The taps of one notebook's cells; `checked_in`: by variable, the index of its test cell."""
+
+    def __init__(self, codes: Iterable[CellCode], checked_in: Mapping[str, int]) -> None:
+        codes = list(codes)
+        self.taps = {tap.site: tap for code in codes for tap in code.taps}
+        self.hidden_writes = {code.cell.index for code in codes if code.hidden_writes}
+        self.checked_in = checked_in
+        self.found: Found | None = None  # once a chain run was watched
+
+    def last_written(self, name: str) -> list[Hit]:
+        """The last top-level tap before the variable's check that its syntax tree says changes it."""
+        before = self.checked_in.get(name, 0)
+        sites = [
+            site
+            for site, tap in self.taps.items()
+            if name in tap.made and not tap.name and site[0] < before
+        ]
+        return [(max(sites), 1)] if sites else []
+
+
+@dataclass(slots=True)
+class _Seen:
+    value: object
+    version: int
+    copy: Tensor | None
+
+
+class Watching:
+    """A chain run, in which it is noted where the gradients get their values."""
+
+    def __init__(self, taps: Taps, namespace: Namespace) -> None:
+        self._taps = taps
+        self._namespace = namespace
+        self._open = set(taps.checked_in)
+        self._seen: dict[str, _Seen] = {}
+        self._hits: Counter[Site] = Counter()
+        self._given: dict[str, list[tuple[Hit, Tensor]]] = {}
+        self.found = Found()
+
+    def reach(self, cell: int, number: int, name: str = "", value: object = None) -> object:
+        """See `Reach`."""
+        if not self._open:
+            return value
+        site = (cell, number)
+        self._hits[site] += 1
+        hit = (site, self._hits[site])
+        if not name:
+            self._look(hit)
+        elif name in self._open and hit[1] <= _MOST_HITS:
+            copy = answers.copy_of(value)
+            if copy is not None:
+                self._given.setdefault(name, []).append((hit, copy))
+        return value
+
+    def _look(self, hit: Hit) -> None:
+        counted = hit[0][0] not in self._taps.hidden_writes
+        for name in self._open:
+            value = self._namespace.get(name)
+            seen = self._seen.get(name)
+            version = value._version if type(value) is Tensor else 0
+            if seen is not None and value is seen.value and version == seen.version and counted:
+                continue
+            copy = None if value is None else answers.copy_of(value)
+            kept = seen is not None and copy is not None and _equal(copy, seen.copy)
+            self._seen[name] = _Seen(value, version, copy)
+            if value is None:
+                self.found.top.pop(name, None)
+            elif not kept:
+                self.found.top[name] = [hit]
+            elif seen is not None and value is not seen.value:
+                self.found.top[name].append(hit)
+
+    def checked(self, name: str) -> None:
+        """The variable's test cell is reached: what it holds is what counts."""
+        self._open.discard(name)
+        value = answers.copy_of(self._namespace.get(name))
+        if value is None:
+            return
+        for (site, count), copy in self._given.pop(name, ()):
+            if _equal(copy, value):
+                self._note(site, count, WHOLE)
+            elif value.dim() == copy.dim() + 1:
+                taken = self.found.inside.get(site, {}).values()
+                fits = (i for i, each in enumerate(value) if i not in taken and _equal(copy, each))
+                draw = next(fits, None)
+                if draw is not None:
+                    self._note(site, count, draw)
+
+    def _note(self, site: Site, count: int, draw: int) -> None:
+        self.found.inside.setdefault(site, {})[count] = draw
+        function = self._taps.taps[site].function
+        self.found.calls.setdefault(function, {})[count] = draw
+
+
+class Exchanging:
+    """A run alone: at the taps found, answers are taken and replacements put in their place."""
+
+    def __init__(
+        self,
+        taps: Taps,
+        replace: Mapping[str, Tensor],
+        take: Callable[[str], None],
+        exchange: Callable[[str], None],
+        take_value: Callable[[object], Tensor | None],
+    ) -> None:
+        """`take` and `exchange` are for a variable of the notebook, `take_value` for a function's."""
+        self._taps = taps
+        self._found = taps.found or Found()
+        self._replace = replace
+        self._take, self._exchange, self._take_value = take, exchange, take_value
+        self._hits: Counter[Site] = Counter()
+        self._taken: set[str] = set()
+        self.parts: dict[str, dict[int, Tensor | None]] = {}
+        self._due: dict[Hit, list[str]] = {}
+        for name in replace:
+            for hit in self._found.top.get(name) or taps.last_written(name):
+                self._due.setdefault(hit, []).append(name)
+
+    def reach(self, cell: int, number: int, name: str = "", value: object = None) -> object:
+        """See `Reach`."""
+        site = (cell, number)
+        self._hits[site] += 1
+        count = self._hits[site]
+        if name:
+            return self._inside(site, count, name, value)
+        for due in self._due.get((site, count), ()):
+            if due not in self.parts and due not in self._taken:
+                self._taken.add(due)
+                self._take(due)
+            self._exchange(due)
+        return None
+
+    def _inside(self, site: Site, count: int, name: str, value: object) -> object:
+        replacement = self._replace.get(name)
+        draw = self._draw(site, count, name)
+        if replacement is None or draw is None:
+            return value
+        parts = self.parts.setdefault(name, {})
+        if draw not in parts:
+            parts[draw] = self._take_value(value)
+        return (replacement if draw == WHOLE else replacement[draw]).clone()
+
+    def _draw(self, site: Site, count: int, name: str) -> int | None:
+        if name in self._taps.checked_in:
+            return self._found.inside.get(site, {}).get(count)
+        return self._found.calls.get(self._taps.taps[site].function, {}).get(count)
+
+    def within(self) -> dict[str, Tensor | None]:
+        """The answers taken within functions, stacked where there are several draws; None for one
+        that is not whole.
+        """
+        return {name: self._whole(name, parts) for name, parts in self.parts.items()}
+
+    def _whole(self, name: str, parts: Mapping[int, Tensor | None]) -> Tensor | None:
+        if WHOLE in parts:
+            return parts[WHOLE]
+        tensors = [each for _, each in sorted(parts.items()) if each is not None]
+        alike = len({each.shape for each in tensors}) == 1
+        return torch.stack(tensors) if alike and len(tensors) == len(self._replace[name]) else None
+
+
+def _equal(one: Tensor, other: Tensor | None) -> bool:
+    return other is not None and one.shape == other.shape and torch.equal(one, other)
