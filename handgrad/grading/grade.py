@@ -165,4 +165,4 @@ def _points(share: float | None, max_points: float) -> float | None:
 def _integrity(sheets: Mapping[str, Sheet]) -> Iterator[IntegrityLine]:
     for stem, sheet in sheets.items():
         for attempt in sheet.evidence.attempts:
-            yield IntegrityLine(stem, attempt.cell, attempt.door, attempt.line)
+            yield IntegrityLine(stem, attempt.cell, attempt.what, attempt.line)

@@ -7,10 +7,9 @@ import linecache
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from types import CodeType
 from typing import Any, cast
-
-from IPython.core.inputtransformer2 import TransformerManager
 
 from handgrad.jailed.placing import Tap, place
 from handgrad.plan import Cell
@@ -20,7 +19,6 @@ _UNSEEN = re.compile(
     r"\b(?:globals?|exec|eval|vars|locals|setattr|get_ipython|__dict__)\b|^\s*%", re.M
 )
 _PREFIX = "<cell "
-_transformer = cast(Any, TransformerManager)()
 
 Namespace = dict[str, object]
 
@@ -107,7 +105,7 @@ def parse(source: str, name: str = "<cell>") -> ast.Module:
     try:
         return _tree(source, name)
     except SyntaxError:
-        return _tree(_transformer.transform_cell(source), name)
+        return _tree(_transformer().transform_cell(source), name)
 
 
 def changes_unseen(source: str) -> bool:
@@ -131,6 +129,14 @@ def index_of(name: str) -> int | None:
         return None
     number = name[len(_PREFIX) : -1]
     return int(number) if number.isascii() and number.isdigit() else None
+
+
+@cache
+def _transformer() -> Any:
+    # Here, as the trusted side knows this module and need not wait for IPython.
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    return cast(Any, TransformerManager)()
 
 
 def _tree(source: str, name: str) -> ast.Module:

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
-from handgrad.jailed import figures
+from handgrad.jailed.attempts import Attempts
 from handgrad.jailed.cellcode import CellCode, compiled, know_lines, shows_nothing
-from handgrad.jailed.doors import Doors
 from handgrad.jailed.namespace import Snapshot
+from handgrad.jailed.outputs import Output, Outputs, describe, show_figures
 from handgrad.jailed.shell import Shell, use
-from handgrad.jailed.tape import Output, Tape, describe
 from handgrad.limits import Limits
 from handgrad.plan import Cell, Plan
 
@@ -43,20 +42,20 @@ class _Family:
     shown: Sequence[Sequence[Output]]
 
 
-class Kitchen:
+class GivenCells:
     """Runs given cells: those before the parameters once for all notebooks that have the same text
     there, the others once for each set of parameters.
     """
 
-    def __init__(self, shell: Shell, doors: Doors, limits: Limits) -> None:
+    def __init__(self, shell: Shell, attempts: Attempts, limits: Limits) -> None:
         self._shell = shell
-        self._doors = doors
+        self._attempts = attempts
         self._limits = limits
         self._families: dict[tuple[str, ...], _Family] = {}
 
     def prepare(self, plan: Plan, cells: Sequence[Cell]) -> Given:
         """Run them for every run of the plan. Raises GivenCellFailedError where one raises."""
-        self._doors.kinds = {cell.index: cell.kind for cell in cells}
+        self._attempts.kinds = {cell.index: cell.kind for cell in cells}
         know_lines(cells)
         codes = [compiled(cell) for cell in cells]
         at = next((i for i, cell in enumerate(cells) if cell.parameters), len(cells))
@@ -87,13 +86,13 @@ class Kitchen:
         return self._families[key]
 
     def _run(self, notebook: str, code: CellCode) -> list[Output]:
-        tape = Tape(self._limits.output_kib << 10)
-        self._shell.show(tape)
+        outputs = Outputs(self._limits.output_kib << 10)
+        self._shell.show(outputs)
         try:
             value = code.execute(self._shell.user_ns)
             if value is not None and not shows_nothing(code.cell.source):
-                tape.data("execute_result", *self._shell.shown(value))
-            figures.show_figures(tape)
+                outputs.data("execute_result", *self._shell.shown(value))
+            show_figures(outputs)
         except Exception as error:
             name, text = describe(error)
             raise GivenCellFailedError(
@@ -101,4 +100,4 @@ class Kitchen:
             ) from error
         finally:
             self._shell.show(None)
-        return tape.finish()
+        return outputs.finish()

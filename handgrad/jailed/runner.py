@@ -1,6 +1,7 @@
 """Runs one notebook's cells in a process of its own, once for every run of its plan."""
 
 import builtins
+import hashlib
 import os
 import signal
 import sys
@@ -17,14 +18,13 @@ from torch import Tensor
 
 from handgrad.evidence import AnswerKind, CellStatus
 from handgrad.jailed import answers, wire
+from handgrad.jailed.attempts import Attempts
 from handgrad.jailed.cellcode import CellCode, Namespace, shows_nothing
 from handgrad.jailed.clock import Clock
-from handgrad.jailed.doors import Doors
-from handgrad.jailed.figures import close_figures, show_figures
 from handgrad.jailed.given import Start
+from handgrad.jailed.outputs import Outputs, close_figures, describe, show_figures
 from handgrad.jailed.placing import END, TAP
 from handgrad.jailed.shell import Shell, use
-from handgrad.jailed.tape import Tape, describe
 from handgrad.jailed.taps import Exchanging, Reach, Taps, Watching, unwatched
 from handgrad.limits import Limits
 from handgrad.plan import Plan, Run
@@ -56,9 +56,15 @@ class Grading:
             given = self._namespace.get(name)
             if not isinstance(given, Tensor):
                 raise NameError(f"there is no tensor called {name!r} to skip")
-            value = torch.randn(given.shape, generator=torch.Generator().manual_seed(len(name)))
+            value = torch.randn(given.shape, generator=_generator(self._run.key, name))
         self.handed.append(value.clone())
         return self.handed[-1]
+
+
+def _generator(*what: str) -> torch.Generator:
+    """Noise of its own for each of these."""
+    digest = hashlib.sha256("\n".join(what).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
 
 
 @dataclass(slots=True)
@@ -72,7 +78,7 @@ class Runner:
     module: ModuleType
     starts: Mapping[str, Start]
     clock: Clock
-    doors: Doors
+    attempts: Attempts
     send: Callable[[bytes], None]
     dead: dict[int, CellStatus] = field(default_factory=dict)
     jailed: bool = False  # this process is the first of a pid namespace of its own
@@ -218,38 +224,53 @@ class _State:
         was = runner.dead.get(position)
         if was is not None:
             return _result(code, was, *_WHY_DEAD.get(was, ("", "")))
-        tape: Tape | None = None
+        outputs: Outputs | None = None
         if self.run.display:
-            tape = Tape(min(runner.limits.output_kib << 10, self.to_show))
-        shell.show(tape)
-        status: CellStatus = "ok"
-        caught: BaseException | None = None
+            outputs = Outputs(min(runner.limits.output_kib << 10, self.to_show))
+        shell.show(outputs)
+        status, name, text = self._in_time(position, code, outputs)
+        if outputs is None:
+            close_figures()
+            return _result(code, status, name, text)
+        self.to_show -= outputs.used()
+        return _result(code, status, name, text, outputs.finish())
+
+    def _in_time(
+        self, position: int, code: CellCode, outputs: Outputs | None
+    ) -> tuple[CellStatus, str, str]:
+        """Execute within the cell's time, and with it all that calls a student's objects: showing the
+        last value, and finding words for an error.
+        """
+        runner = self.runner
         try:
             runner.clock.begin(position)
-            value = self._value_of(code)
-            runner.end_what_it_started()
-            if tape is not None:
-                if value is not None and not shows_nothing(code.cell.source):
-                    tape.data("execute_result", *shell.shown(value))
-                show_figures(tape)
-            runner.clock.end()
+            try:
+                self._show(code, self._value_of(code), outputs)
+                return "ok", "", ""
+            except CellTimeout:
+                raise
+            except BaseException as error:
+                runner.end_what_it_started()
+                name, text = describe(error)
+                if outputs is not None:
+                    outputs.error(error, name, text)
+                return "raised", name, text
         except CellTimeout as error:
             runner.end_what_it_started()
+            runner.dead[position] = "timed out"
+            name, text = describe(error)
+            if outputs is not None:
+                outputs.error(error, name, text)
+            return "timed out", name, text
+        finally:
             runner.clock.end()
-            runner.dead[position] = status = "timed out"
-            caught = error
-        except BaseException as error:
-            runner.end_what_it_started()
-            runner.clock.end()
-            status, caught = "raised", error
-        name, value_text = describe(caught) if caught is not None else ("", "")
-        if tape is None:
-            close_figures()
-            return _result(code, status, name, value_text)
-        if caught is not None:
-            tape.error(caught)
-        self.to_show -= tape.used()
-        return _result(code, status, name, value_text, tape.finish())
+
+    def _show(self, code: CellCode, value: object, outputs: Outputs | None) -> None:
+        self.runner.end_what_it_started()
+        if outputs is not None:
+            if value is not None and not shows_nothing(code.cell.source):
+                outputs.data("execute_result", *self.runner.shell.shown(value))
+            show_figures(outputs)
 
     def _value_of(self, code: CellCode) -> object:
         """Run the code; a released stub takes no value from a name that has one."""
@@ -328,7 +349,7 @@ class _State:
             "cells": list(results),
             "answers": {name: [taken.kind, taken.why] for name, taken in self.taken.items()},
             "changed": changed,
-            "attempts": [[a.cell, a.door, a.line] for a in self.runner.doors.attempts],
+            "attempts": [[a.cell, a.what, a.line] for a in self.runner.attempts.found],
         }
         tensors = {n: t.tensor for n, t in self.taken.items() if t.tensor is not None}
         return wire.frame(header, wire.pack(tensors))

@@ -15,7 +15,7 @@ from IPython.display import display
 from traitlets.config import Config
 
 from handgrad.jailed.cellcode import Namespace, compile_source, evaluate
-from handgrad.jailed.tape import Stream, Tape
+from handgrad.jailed.outputs import Outputs, Stream
 
 # Magics that are IPython's own business and do no harm; the rest are not run.
 _REAL = frozenset({"writefile", "file", "who", "whos", "who_ls", "html", "markdown", "latex"})
@@ -24,24 +24,24 @@ _TIMEIT_OPTIONS = re.compile(r"^(\s*-[nrpotqcs]\s*\S*)*\s*")
 
 
 class _Publisher(DisplayPublisher):
-    """Puts what `display()` is given on the tape that is in."""
+    """Keeps what `display()` is given with the outputs of the cell that runs."""
 
-    tape: Tape | None = None
+    outputs: Outputs | None = None
 
     def publish(  # type: ignore[no-untyped-def]
         self, data, metadata=None, source=None, *, transient=None, update=False, **_rest
     ) -> None:
-        if self.tape is None:
+        if self.outputs is None:
             return
         display_id = str((transient or {}).get("display_id", ""))
         if update:
-            self.tape.update(display_id, data)
+            self.outputs.update(display_id, data)
         else:
-            self.tape.data("display_data", data, metadata or {}, display_id)
+            self.outputs.data("display_data", data, metadata or {}, display_id)
 
     def clear_output(self, wait: bool = False) -> None:
-        if self.tape is not None:
-            self.tape.clear(wait)
+        if self.outputs is not None:
+            self.outputs.clear(wait)
 
 
 class Shell(InteractiveShell):
@@ -92,7 +92,7 @@ class Shell(InteractiveShell):
             line = _TIMEIT_OPTIONS.sub("", line)
         # An empty line in the magic's place keeps the line numbers right.
         source = "\n" + cell if cell else line
-        tape = self.publisher.tape
+        outputs = self.publisher.outputs
         if magic == "capture":
             self.show(None)
         start = time.perf_counter()
@@ -102,25 +102,25 @@ class Shell(InteractiveShell):
                 evaluate(body, self.user_ns)
             value = None if last is None else evaluate(last, self.user_ns)
         finally:
-            self.show(tape)
+            self.show(outputs)
         if magic == "capture":
             return None
         self._say(f"Wall time: {1e3 * (time.perf_counter() - start):.3g} ms", "stdout")
         return value if magic == "time" else None
 
     def _say(self, text: str, name: str = "stderr") -> None:
-        if self.publisher.tape is not None:
-            self.publisher.tape.stream(name, text + "\n")
+        if self.publisher.outputs is not None:
+            self.publisher.outputs.stream(name, text + "\n")
 
     def take_streams(self) -> None:
         """Put our streams where stdout and stderr are."""
         sys.stdout, sys.stderr = self._out.as_text(), self._err.as_text()
 
-    def show(self, tape: Tape | None) -> None:
-        """Put in the tape that outputs go to; None: they go nowhere."""
-        self.publisher.tape = tape
+    def show(self, outputs: Outputs | None) -> None:
+        """From now on outputs go there; None: nowhere."""
+        self.publisher.outputs = outputs
         for stream in (self._out, self._err):
-            stream.tape = tape
+            stream.outputs = outputs
 
     def shown(self, value: object) -> tuple[Mapping[str, object], Mapping[str, object]]:
         """A value as the notebook shows it: MIME bundle and metadata."""

@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
-from handgrad.jailed import autograd_off, figures, hugepages, jail, wire
+from handgrad.jailed import autograd_off, hugepages, jail, wire
+from handgrad.jailed.attempts import Attempts
 from handgrad.jailed.cellcode import CellCode, changes_unseen, compiled, know_lines
 from handgrad.jailed.clock import Clock
-from handgrad.jailed.doors import Doors
-from handgrad.jailed.doorseen import seen_in
-from handgrad.jailed.given import GivenCellFailedError, Kitchen
+from handgrad.jailed.given import GivenCellFailedError, GivenCells
+from handgrad.jailed.outputs import prepare_figures
 from handgrad.jailed.runner import Runner
 from handgrad.jailed.shell import Shell
 from handgrad.jailed.shell import start as start_shell
@@ -52,19 +52,19 @@ class Worker:
         self._sandboxed = bool(setup["sandboxed"])
         self._identity = jail.Identity(setup["uid"])
         self._home = jail.HOME if self._sandboxed else Path(setup["home"])
-        self._doors = Doors()
+        self._attempts = Attempts()
         self._clock = Clock()
         self._code: dict[tuple[int, str], CellCode] = {}
         self._shell = shell
-        autograd_off.shut(self._doors)
+        autograd_off.switch_off(self._attempts)
         jail.lay_out(files, self._home)
         sys.path.insert(0, str(self._home))
-        self._doors.libraries += (str(self._home / "check.py"),)
         if "check.py" in files:
+            self._attempts.trust(str(self._home / "check.py"))
             importlib.import_module("check")  # once, here, as every notebook does
-        kitchen = Kitchen(self._shell, self._doors, self._limits)
+        given = GivenCells(self._shell, self._attempts, self._limits)
         self._given = {
-            name: kitchen.prepare(plans[name], [Cell(**cell) for cell in cells])
+            name: given.prepare(plans[name], [Cell(**cell) for cell in cells])
             for name, cells in setup["prefixes"].items()
         }
         gc.freeze()  # so that a collection in a child does not touch, and copy, every page
@@ -145,10 +145,8 @@ class Worker:
 
     def _run(self, notebook: str, cells: Sequence[Cell], pipe: int, watch: Watch) -> None:
         know_lines(cells)
-        for attempt in seen_in(cells):
-            self._doors.note(attempt)
         given = self._given[notebook]
-        self._doors.kinds = {cell.index: cell.kind for cell in cells}
+        self._attempts.kinds = {cell.index: cell.kind for cell in cells}
         plan = self._plans[notebook]
         asked = frozenset(
             itertools.chain(*plan.takes.values(), *(run.replace for run in plan.runs))
@@ -165,7 +163,7 @@ class Worker:
             module=given.module,
             starts=given.starts,
             clock=self._clock,
-            doors=self._doors,
+            attempts=self._attempts,
             send=lambda data: wire.write(pipe, data),
             dead=watch.dead,
             jailed=self._sandboxed and os.getpid() == 1,
@@ -185,7 +183,7 @@ def main(inward: int, outward: int) -> None:
     """Be a worker on these two descriptors."""
     # Before the grader has anything to say: it may be importing torch itself.
     torch.set_num_threads(1)
-    figures.prepare()
+    prepare_figures()
     shell = start_shell()
     shell.shown(torch.zeros(1))  # makes IPython's formatters, here and not in every child
     try:

@@ -167,10 +167,10 @@ def _attempts(listed: object, cells: Sequence[Cell]) -> tuple[Attempt, ...]:
     known = {cell.index for cell in cells}
     found: list[Attempt] = []
     for entry in listed:
-        index, door, line = _row(entry, int, str, str)
+        index, what, line = _row(entry, int, str, str)
         if index not in known:
             raise BorderError("an attempt in a cell that it was not given")
-        found.append(Attempt(index, _text(door)[:200], _text(line)[:200]))
+        found.append(Attempt(index, _text(what)[:200], _text(line)[:200]))
     return tuple(found)
 
 

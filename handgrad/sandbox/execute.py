@@ -19,6 +19,7 @@ from handgrad.jailed import wire
 from handgrad.limits import Limits
 from handgrad.plan import Cell, Plan
 from handgrad.sandbox.border import BorderError, run_of
+from handgrad.sandbox.integrity import listed_in
 from handgrad.sandbox.launch import Launched, launch
 
 _START_SECONDS = 180.0  # importing torch from a cold disk
@@ -118,10 +119,10 @@ class Executor:
             self._start()
         self.wait()
         runs: dict[str, dict[str, RunResult]] = {name: {} for name in cells}
-        attempts: dict[str, list[Attempt]] = {name: [] for name in cells}
         trouble = dict.fromkeys(cells, "the sandbox did not say how it ended")
         job = {name: list(map(_plain, listed)) for name, listed in cells.items()}
         self._send({"kind": "submission", "cells": job})
+        attempts = {name: list(listed_in(listed)) for name, listed in cells.items()}  # meanwhile
         self._collect(cells, runs, attempts, trouble)
         return {
             name: Evidence(name, runs[name], tuple(attempts[name]), trouble[name]) for name in cells
@@ -145,14 +146,15 @@ class Executor:
                 trouble[name] = broken.get(name) or str(header.get("trouble", ""))
             elif kind == "run" and name in runs:
                 try:
-                    result, knocked = run_of(
+                    result, asked = run_of(
                         str(header["run"]), body, self._plans[name], cells[name], self._limits
                     )
                 except BorderError as error:
                     broken[name] = f"it sent {error}"
                     continue
                 runs[name][result.key] = result
-                attempts[name] += [each for each in knocked if each not in attempts[name]]
+                told = {(each.cell, each.line) for each in attempts[name]}
+                attempts[name] += [one for one in asked if (one.cell, one.line) not in told]
             else:
                 raise _WorkerGoneError(f"a frame of kind {kind!r}")
 

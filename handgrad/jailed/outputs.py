@@ -3,32 +3,35 @@
 import base64
 import io
 import json
+import sys
 import traceback
 from collections.abc import Mapping
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 from handgrad.jailed.cellcode import index_of
 
 _MOST_OUTPUTS = 1_000
 _MOST_TRACEBACK_LINES = 40
 _MOST_VALUE = 2_000
+_MOST_PIXELS = 4_000_000
+_MOST_FIGURES = 20
 
 Output = dict[str, object]
 
 
-class Tape:
-    """The outputs of one cell in order; beyond `limit` bytes they are cut, and a line says so."""
+class Outputs:
+    """The outputs of one cell, in order; beyond `limit` bytes they are cut, and a line says so."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._room = limit
-        self.outputs: list[Output] = []
+        self.listed: list[Output] = []
         self._texts: list[str] = []  # of the open stream, the last output
         self._cut = False
         self._wipe = False
 
     def used(self) -> int:
-        """Characters on it."""
+        """Characters in it."""
         return self.limit - self._room
 
     def stream(self, name: str, text: str) -> None:
@@ -36,8 +39,8 @@ class Tape:
         self._begin()
         if self._cut or not text:
             return
-        continues = bool(self._texts) and self.outputs[-1]["name"] == name
-        if len(text) > self._room or (not continues and len(self.outputs) >= _MOST_OUTPUTS):
+        continues = bool(self._texts) and self.listed[-1]["name"] == name
+        if len(text) > self._room or (not continues and len(self.listed) >= _MOST_OUTPUTS):
             self._append(name, text[: max(0, self._room)])
             self._cut_here()
             return
@@ -57,7 +60,7 @@ class Tape:
             return
         bundle = _plain(data)
         size = sum(len(mime) + _length(part) for mime, part in bundle.items())
-        if size > self._room or len(self.outputs) >= _MOST_OUTPUTS:
+        if size > self._room or len(self.listed) >= _MOST_OUTPUTS:
             self._cut_here()
             return
         self._close()
@@ -67,23 +70,22 @@ class Tape:
             output["execution_count"] = None
         if display_id:
             output["display_id"] = display_id
-        self.outputs.append(output)
+        self.listed.append(output)
 
     def update(self, display_id: str, data: Mapping[str, object]) -> None:
         """Replace what was shown under this id in this cell, if anything was."""
         bundle = _plain(data)
         if sum(map(_length, bundle.values())) > self._room:
             return
-        for output in self.outputs:
+        for output in self.listed:
             if output.get("display_id") == display_id:
                 output["data"] = bundle
 
-    def error(self, error: BaseException) -> None:
-        """A short traceback: the student's own lines, and what went wrong."""
+    def error(self, error: BaseException, name: str, value: str) -> None:
+        """A short traceback: the student's own lines, and what went wrong (see `describe`)."""
         self._close()
-        name, value = describe(error)
         lines = [*_frames(error), f"{name}: {value}" if value else name]
-        self.outputs.append(
+        self.listed.append(
             {"output_type": "error", "ename": name, "evalue": value, "traceback": lines}
         )
 
@@ -93,25 +95,25 @@ class Tape:
             self._wipe = True
             return
         self._close()
-        self.outputs.clear()
+        self.listed.clear()
         self._room, self._cut, self._wipe = self.limit, False, False
 
     def finish(self) -> list[Output]:
         """The outputs, as nbformat wants them."""
         self._close()
-        for output in self.outputs:
+        for output in self.listed:
             output.pop("display_id", None)
-        return self.outputs
+        return self.listed
 
     def _begin(self) -> None:
         if self._wipe:
             self.clear()
 
     def _append(self, name: str, text: str) -> None:
-        last = self.outputs[-1] if self.outputs else {}
+        last = self.listed[-1] if self.listed else {}
         if not (self._texts and last.get("name") == name):
             self._close()
-            self.outputs.append({"output_type": "stream", "name": name, "text": ""})
+            self.listed.append({"output_type": "stream", "name": name, "text": ""})
         self._texts.append(text)
         # A progress bar writes its line over and over: keep only what would be left on a screen.
         if "\r" in text and "\n" not in text:
@@ -122,7 +124,7 @@ class Tape:
 
     def _close(self) -> None:
         if self._texts:
-            self.outputs[-1]["text"] = _overwritten("".join(self._texts))
+            self.listed[-1]["text"] = _overwritten("".join(self._texts))
             self._texts.clear()
 
     def _cut_here(self) -> None:
@@ -135,11 +137,11 @@ class Tape:
 
 
 class Stream(io.TextIOBase):
-    """Stands where stdout or stderr was; writes to the tape that is in, or nowhere."""
+    """Stands where stdout or stderr was; writes to the outputs of the cell that runs, or nowhere."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.tape: Tape | None = None
+        self.outputs: Outputs | None = None
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -154,13 +156,54 @@ class Stream(io.TextIOBase):
     def write(self, text: str, /) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        if self.tape is not None:
-            self.tape.stream(self.name, text)
+        if self.outputs is not None:
+            self.outputs.stream(self.name, text)
         return len(text)
 
     def as_text(self) -> TextIO:
         """Itself, under the type that `sys.stdout` is declared with."""
         return cast(TextIO, self)
+
+
+def prepare_figures() -> None:
+    """Import matplotlib once, if it is there, drawing into memory; `plt.show()` does nothing."""
+    try:
+        import matplotlib
+    except ImportError:
+        return
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    def show(*_arguments: object, **_keywords: object) -> None:
+        return None
+
+    plt.show = show
+
+
+def show_figures(outputs: Outputs) -> None:
+    """Show the open figures, as a notebook does at the end of a cell."""
+    plt: Any = sys.modules.get("matplotlib.pyplot")
+    if plt is None or not plt.get_fignums():
+        return
+    for number in plt.get_fignums()[:_MOST_FIGURES]:
+        figure = plt.figure(number)
+        width, height = figure.get_size_inches()
+        dpi = min(float(figure.dpi), (_MOST_PIXELS / max(width * height, 1e-9)) ** 0.5)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=dpi, bbox_inches="tight")
+        outputs.data(
+            "display_data",
+            {"image/png": picture.getvalue(), "text/plain": f"a figure, {width:g} by {height:g}"},
+            {},
+        )
+    plt.close("all")
+
+
+def close_figures() -> None:
+    """Throw open figures away."""
+    plt: Any = sys.modules.get("matplotlib.pyplot")
+    if plt is not None and plt.get_fignums():
+        plt.close("all")
 
 
 def describe(error: BaseException) -> tuple[str, str]:
