@@ -15,9 +15,10 @@ import psutil
 import torch
 
 from benchmarks.classroom import ASSIGNMENT, files_of
+from handgrad.assignment.source import Source, described
 from handgrad.batch.ledger import Ledger
-from handgrad.batch.marking import Source, cool, describe, mark
-from handgrad.grading.grade import Graders
+from handgrad.grading.graders import Graders
+from handgrad.grading.pipeline import Pipeline, with_pipeline
 from handgrad.notebooks.intake import take
 from handgrad.sandbox.execute import Executor
 from handgrad.store.course import Course
@@ -48,23 +49,33 @@ def main(root: Path, times: int, students: Sequence[str]) -> None:
     torch.set_num_threads(1)
     meter = _Meter()
     meter.around(Executor, "run", "sandbox")
-    meter.around(Graders, "grade", "graders")
+    meter.around(Graders, "findings", "graders")
     meter.around(Gradebook, "save", "gradebook")
-    source, course = Source(root, ASSIGNMENT), Course(root)
-    described = describe(source)
+    found = with_pipeline(
+        Source(root, ASSIGNMENT).load(),
+        lambda pipeline: _measured(pipeline, meter, Course(root), times, students),
+    )
+    json.dump(found, sys.stdout)
+
+
+def _measured(
+    pipeline: Pipeline, meter: _Meter, course: Course, times: int, students: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Core-seconds by student and part."""
+    about = described(pipeline.assignment)
     found = {}
     with Gradebook(course.db_url, ASSIGNMENT) as gradebook:
-        ledger = Ledger(course, gradebook, described)
+        ledger = Ledger(course, gradebook, about)
 
         def once(student: str) -> None:
             folder = course.submitted(student, ASSIGNMENT)
-            taken = take(folder, described.release, described.files, described.settings.limits)
-            ledger.keep(student, taken, mark(source, student, taken))
+            submission = take(folder, about.release, about.files, about.settings.limits)
+            ledger.record(student, submission, pipeline.grade(student, submission))
 
         for student in students:
             folder = course.submitted(student, ASSIGNMENT)
             folder.mkdir(parents=True)
-            for stem, data in files_of(root, student).items():
+            for stem, data in files_of(course.root, student).items():
                 (folder / f"{stem}.ipynb").write_bytes(data)
             for _ in range(5):  # the first ones make what the others find made
                 once(student)
@@ -77,8 +88,7 @@ def main(root: Path, times: int, students: Sequence[str]) -> None:
             parts["files"] = total / times - sum(parts.values())
             parts["sandbox"] += (_jailed() - jailed) / times
             found[student] = parts
-    cool()
-    json.dump(found, sys.stdout)
+    return found
 
 
 def _jailed() -> float:

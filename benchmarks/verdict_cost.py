@@ -20,11 +20,11 @@ import psutil
 
 from demo.classroom import solutions
 from handgrad.assignment.assignment import Assignment
-from handgrad.gradients.judge import PUBLIC
-from handgrad.grading.mark import Marker
+from handgrad.grading.pipeline import Pipeline, with_pipeline
 from handgrad.grading.selfcheck import edited
+from handgrad.notebooks.intake import Submission
 from handgrad.notebooks.submission import prefix, read
-from handgrad.plan import Cell
+from handgrad.plan import PUBLIC, Cell
 from handgrad.sandbox.execute import Executor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,11 +62,16 @@ def main() -> None:
     graded = {g: code for g, code in answers.items() if f"test_{g}" in assignment.points(STEM)}
     right = {STEM: edited(source, {})}
     wrong = {STEM: edited(source, {g: f"{code}\n{g} = {g} ** 3 + 1" for g, code in graded.items()})}
-    with Marker(assignment) as marker:
-        report = marker.mark("wrong", wrong).report
+
+    def both(pipeline: Pipeline) -> tuple[float, float]:
+        report = pipeline.grade("wrong", Submission(wrong, {})).report
         assert {finding.verdict.value for finding in report.findings} == {"wrong"}
-        all_right = measured(lambda: marker.mark("right", right), rounds)
-        all_wrong = measured(lambda: marker.mark("wrong", wrong), rounds)
+        return (
+            measured(lambda: pipeline.grade("right", Submission(right, {})), rounds),
+            measured(lambda: pipeline.grade("wrong", Submission(wrong, {})), rounds),
+        )
+
+    all_right, all_wrong = with_pipeline(assignment, both)
     alone = once(assignment, read(right[STEM], assignment.release[STEM]).cells, rounds)
     print(f"run once                         {alone:.3f} core-seconds")
     print(f"graded, every gradient right     {all_right:.3f}")

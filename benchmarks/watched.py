@@ -121,7 +121,7 @@ def _role(process: psutil.Process, roots: Sequence[int]) -> str:
     for sign, role in (
         ("bwrap", "bubblewrap"),
         ("handgrad.jailed.worker import", "sandbox"),
-        ("handgrad.batch.workers", "worker"),
+        ("handgrad.grading.workers", "worker"),
         ("ipykernel", "kernel"),
         ("dask_scheduler", "dask scheduler"),
     ):

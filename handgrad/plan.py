@@ -6,6 +6,9 @@ from typing import Literal
 
 from torch import Tensor
 
+PUBLIC = "public"
+"""The key of the run on the notebook's own parameters: the one whose outputs people see."""
+
 CellKind = Literal["given", "answer", "test", "other"]
 
 

@@ -1,5 +1,6 @@
 """What is said about a submission: one verdict a gradient, its points, and why. Codes, not prose."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -61,6 +62,42 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Gradient:
+    """One answer that a notebook asks for: a `variable`, the `step` it is the gradient of, its test cell.
+
+    `step` is "" for an answer that is no gradient. `points` are what the test cell is worth.
+    """
+
+    notebook: str
+    variable: str  # "dlogits"
+    step: str  # "logits"
+    grade_id: str  # "test_dlogits"
+    points: float = 1.0
+
+    def finding(
+        self,
+        verdict: Verdict,
+        share: float | None,
+        error: float | None = None,
+        remarks: tuple[Note, ...] = (),
+        diagnoses: tuple[Note, ...] = (),
+    ) -> Finding:
+        """What is said of it; it earns `share` of its points, None where nobody could tell.
+
+        Raises ValueError where that is no mark.
+        """
+        points = None if share is None else round(share * self.points, 6)
+        if points is not None and not (math.isfinite(points) and 0 <= points <= self.points):
+            raise ValueError(f"{share} of {self.points} points is not a mark")
+        return Finding(
+            *(self.notebook, self.variable, self.grade_id, verdict, points, self.points),
+            error=error,
+            remarks=remarks,
+            diagnoses=diagnoses,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class IntegrityLine:
     """Something a person should look at: where, what, and the line of code."""
 
@@ -74,8 +111,7 @@ class IntegrityLine:
 class Report:
     """All that is known of one submission after grading.
 
-    `problems` are per notebook ("renamed", "cell_deleted", ...); `digest` names the submission, graders,
-    release and engine that the report was made from.
+    `problems` are per notebook ("renamed", "cell_deleted", ...).
     """
 
     student: str
@@ -83,7 +119,6 @@ class Report:
     findings: tuple[Finding, ...]
     problems: Mapping[str, tuple[Note, ...]] = field(default_factory=dict)
     integrity: tuple[IntegrityLine, ...] = ()
-    digest: str = ""
 
     @property
     def points(self) -> float | None:

@@ -18,8 +18,10 @@ from typing import Any
 import nbformat
 
 from demo.classroom import CLASS, ONE, THREE, Course, Student, edited
-from handgrad.batch.marking import Described, Outcome, Source, describe, mark
+from handgrad.assignment.source import Described, Source
 from handgrad.batch.run import Summary, grade, local_pool
+from handgrad.grading import process
+from handgrad.grading.graded import Graded
 
 ROOT = Path(__file__).parents[1]
 ASSIGNMENT = "backprop"
@@ -148,7 +150,7 @@ class GradedClass:
 
     root: Path
     described: Described
-    outcomes: Mapping[str, Outcome]
+    outcomes: Mapping[str, Graded]
     summary: Summary
 
 
@@ -175,13 +177,13 @@ class _Recorder(Executor):
 
     def __init__(self, inner: Executor) -> None:
         self._inner = inner
-        self.outcomes: dict[str, Future[Outcome]] = {}
+        self.outcomes: dict[str, Future[Graded]] = {}
         self.described: Future[Described] = Future()
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **_: Any) -> Future[Any]:
         future = self._inner.submit(function, *args)
-        if function is mark:
-            self.outcomes[args[1]] = future
+        if function is process.grade:
+            self.outcomes[args[0]] = future
         else:
             self.described = future
         return future
@@ -195,7 +197,7 @@ class Replay(Executor):
 
     def __init__(
         self,
-        outcomes: Mapping[str, Outcome | BaseException],
+        outcomes: Mapping[str, Graded | BaseException],
         described: Described | None = None,
     ) -> None:
         self._outcomes = outcomes
@@ -209,10 +211,10 @@ class Replay(Executor):
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **_: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        if function is describe:
+        if function is process.describe:
             future.set_result(self._described)
             return future
-        student = args[1]
+        student = args[0]
         self.asked.append(student)
         self.before(student)
         outcome = self._outcomes[student]
@@ -223,7 +225,7 @@ class Replay(Executor):
         return future
 
 
-def replay(**changes: Outcome | BaseException) -> Replay:
+def replay(**changes: Graded | BaseException) -> Replay:
     """The class's real outcomes, but for some students'."""
     return Replay({**graded_class().outcomes, **changes})
 

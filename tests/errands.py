@@ -4,26 +4,22 @@ import os
 import signal
 import time
 
-from handgrad.batch.marking import Source
+from handgrad.grading import process
 
 
-def kill_the_worker(_source: Source) -> None:
-    """End dask's worker, which is the parent of the process that marks."""
+def kill_the_worker() -> None:
+    """End dask's worker, which is the parent of the process that grades."""
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(60)
 
 
-def kill_itself(_source: Source) -> None:
-    """End the process that marks."""
+def kill_itself() -> None:
+    """End the process that grades."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def pid(_source: Source) -> int:
-    """Of the process that marks."""
-    return os.getpid()
-
-
-def what_is_here(source: Source) -> tuple[str, list[str]]:
-    """The folder that marking reads from, and the files in it."""
-    found = (path for path in source.root.rglob("*") if path.is_file())
-    return str(source.root), sorted(str(path.relative_to(source.root)) for path in found)
+def what_is_here() -> tuple[str, list[str]]:
+    """The folder that grading reads from, and the files in it."""
+    root = process._here[0].assignment.graders.parents[1]
+    found = (path for path in root.rglob("*") if path.is_file())
+    return str(root), sorted(str(path.relative_to(root)) for path in found)

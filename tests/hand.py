@@ -5,12 +5,14 @@ from collections.abc import Mapping
 import torch
 
 from handgrad.evidence import Answer, CellResult, Evidence, RunResult
-from handgrad.gradients.judge import Judge, Judged
+from handgrad.gradients.judge import Judge
+from handgrad.gradients.lookup import Answers
 from handgrad.plan import Cell, Run
+from handgrad.verdict import Finding, Gradient
 
 
-def judged(judge: Judge, answers: Mapping[str, str]) -> dict[str, Judged]:
-    """The verdicts on `answers`, code by variable in the notebook's order, run in this process."""
+def judged(judge: Judge, answers: Mapping[str, str]) -> dict[str, Finding]:
+    """The findings on `answers`, a point each: code by variable, run in this process in its order."""
     cells = [
         cell
         for number, (variable, code) in enumerate(answers.items())
@@ -19,14 +21,28 @@ def judged(judge: Judge, answers: Mapping[str, str]) -> dict[str, Judged]:
             Cell(2 * number + 1, f"test_{variable}", "test", ""),
         )
     ]
-    runs = {run.key: _run(judge, run, cells) for run in judge.plan({}).runs if not run.display}
-    return judge.judge(Evidence(judge.notebook, runs), cells, ())
+    scenarios = judge.scenarios
+    runs = {run.key: _run(judge, run, cells) for run in scenarios.plan({}).runs if not run.display}
+    return findings(judge, Answers(Evidence(scenarios.notebook, runs), cells))
+
+
+def findings(judge: Judge, answers: Answers) -> dict[str, Finding]:
+    """What is found of every gradient, by variable."""
+    return {
+        variable: judge.finding(
+            Gradient(judge.scenarios.notebook, variable, step, f"test_{variable}"), answers
+        )
+        for variable, step in judge.scenarios.steps.items()
+    }
 
 
 def _run(judge: Judge, run: Run, cells: list[Cell]) -> RunResult:
-    parameters = {**judge.exercise.public, **run.parameters}
-    (draw,) = judge.exercise.draw(parameters, {})
-    given = {**judge.exercise.graph.forward(draw.leaves, draw.constants), **vars(draw.constants)}
+    parameters = {**judge.scenarios.exercise.public, **run.parameters}
+    (draw,) = judge.scenarios.exercise.draw(parameters, {})
+    given = {
+        **judge.scenarios.exercise.graph.forward(draw.leaves, draw.constants),
+        **vars(draw.constants),
+    }
     namespace: dict[str, object] = {"torch": torch, **_copies(given)}
     replaced: dict[str, torch.Tensor] = {}
     results, taken = [], {}

@@ -27,8 +27,8 @@ ARROWS: Mapping[str, tuple[str, ...]] = {
     "notebooks": ("values",),
     "lecture": ("values", "notebooks"),
     "assignment": ("values", "gradients", "notebooks"),
-    "grading": ("values", "gradients", "sandbox", "notebooks", "assignment"),
     "pages": ("values", "gradients", "notebooks"),
+    "grading": ("values", "gradients", "sandbox", "notebooks", "assignment", "pages"),
     "store": ("values", "notebooks", "pages"),
     "batch": ("values", "notebooks", "assignment", "grading", "pages", "store"),
     "nbgrader": ("values", "notebooks", "assignment", "pages", "store", "batch"),
@@ -39,12 +39,15 @@ ARROWS: Mapping[str, tuple[str, ...]] = {
 }
 # Imports within a function, against the arrow, and why.
 BACKWARD: Mapping[tuple[str, str], str] = {
-    ("pytest_plugin", "mark"): "only where a person starts pytest by hand; every session loads it",
+    (
+        "pytest_plugin",
+        "by_hand",
+    ): "only where a person starts pytest by hand; every session loads it",
     ("gradebook", "rows"): "SQLAlchemy is slow to import, and not every command writes",
 }
 # Who imports a framework; everybody else goes through them.
 IMPORTERS: Mapping[str, str] = {
-    "pytest": "pytest_plugin grade",
+    "pytest": "pytest_plugin graders under_test by_hand",
     "nbgrader": "course course_language course_url gradebook rows roster autograde generate_feedback "
     "collectors exporters",
     "sqlalchemy": "database gradebook rows autograde",

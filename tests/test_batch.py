@@ -33,9 +33,9 @@ from coursedir import (
 )
 
 from demo.classroom import CLASS, ONE, TWO
-from handgrad.batch.run import Graded, Summary, Watcher, grade
-from handgrad.batch.workers import WorkerDied
+from handgrad.batch.run import Result, Summary, Watcher, grade
 from handgrad.errors import UserError
+from handgrad.grading.workers import WorkerDied
 from handgrad.sandbox.bubblewrap import find_bwrap
 from handgrad.store import backups, gradebook
 from handgrad.store.lock import only_one
@@ -208,7 +208,7 @@ def test_a_persons_marks_survive_a_regrade(graded: Path) -> None:
 class Listener(Watcher):
     def __init__(self) -> None:
         self.failures: dict[str, str] = {}
-        self.grades: list[Graded] = []
+        self.grades: list[Result] = []
         self.notes: list[str] = []
 
     def note(self, text: str) -> None:
@@ -217,7 +217,7 @@ class Listener(Watcher):
     def failed(self, student: str, error: UserError) -> None:
         self.failures[student] = str(error)
 
-    def graded(self, one: Graded) -> None:
+    def graded(self, one: Result) -> None:
         self.grades.append(one)
 
 

@@ -13,11 +13,10 @@ from coursedir import ASSIGNMENT, ROOT, make_course, nbgrader
 from nbformat import NotebookNode
 from nbgrader.converters import GenerateAssignment
 from nbgrader.utils import compute_checksum
+from pool import Grader, grader
 from traitlets.config.loader import PyFileConfigLoader
 
 from demo.classroom import Course, Student
-from handgrad.assignment.assignment import Assignment
-from handgrad.grading.mark import Marker
 from handgrad.grading.selfcheck import selfcheck
 from handgrad.nbgrader.course_language import AnswerHere, CourseLanguage
 from handgrad.nbgrader.course_url import CourseUrl
@@ -90,37 +89,37 @@ def test_students_get_the_same_files_and_check_py_speaks_chinese(course: Path) -
 
 
 @pytest.fixture(scope="module")
-def marker(course: Path) -> Iterator[Marker]:
-    with Marker(Assignment.load(course, ASSIGNMENT)) as marker:
-        yield marker
+def graded(course: Path) -> Iterator[Grader]:
+    with grader(course, ASSIGNMENT) as one:
+        yield one
 
 
-def marked(marker: Marker, course: Path, student: Student, **instead: bytes) -> Report:
+def report_of(graded: Grader, course: Path, student: Student, **instead: bytes) -> Report:
     """The report of a student who worked in the Chinese notebooks."""
     files = {
         stem: nbformat.writes(notebook).encode()
         for stem, notebook in student.notebooks(Course.read(course, ASSIGNMENT)).items()
     }
-    return marker.mark("li", {**files, **instead}).report
+    return graded.report({**files, **instead})
 
 
 def test_the_solved_notebooks_earn_everything_and_untouched_ones_nothing(
-    marker: Marker, course: Path
+    graded: Grader, course: Path
 ) -> None:
-    solved = marked(marker, course, Student("solved"))
+    solved = report_of(graded, course, Student("solved"))
     assert {finding.verdict for finding in solved.findings} == {Verdict.RIGHT}
     assert solved.points == solved.max_points
-    blank = marked(marker, course, Student("blank", solved=False))
+    blank = report_of(graded, course, Student("blank", solved=False))
     assert {finding.verdict for finding in blank.findings} == {Verdict.NOT_ATTEMPTED}
     assert blank.points == 0
     assert blank.problems == solved.problems
 
 
 def test_a_mistake_of_the_assignment_s_own_and_an_unreadable_file_are_told_in_chinese(
-    marker: Marker, course: Path
+    graded: Grader, course: Path
 ) -> None:
     wrong = {TWO: {"dlogits": "dlogits = F.softmax(logits, 1) / n"}}
-    report = marked(marker, course, Student("wrong", wrong), **{THREE: b""})
+    report = report_of(graded, course, Student("wrong", wrong), **{THREE: b""})
     (finding,) = [each for each in report.findings if each.notebook == TWO]
     assert tell(finding, "full", "zh")[0].startswith(
         "这正是下面这个错误会给出的结果：没有减去标签。"

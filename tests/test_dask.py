@@ -14,10 +14,11 @@ import errands
 import pytest
 from coursedir import ASSIGNMENT, STUDENTS, autograded, graded_class, make_course, rows
 
-from handgrad.batch.marking import Source, describe
-from handgrad.batch.run import Graded, Watcher, grade
-from handgrad.batch.workers import WorkerDied
+from handgrad.assignment.source import Source
+from handgrad.batch.run import Result, Watcher, grade
 from handgrad.errors import UserError
+from handgrad.grading import process
+from handgrad.grading.workers import WorkerDied
 
 try:
     import distributed
@@ -136,7 +137,7 @@ def test_a_lost_worker_costs_a_retry_and_no_mark(cluster: Cluster, course: Path)
     first = threading.Event()
 
     class Saboteur(Watcher):
-        def graded(self, one: Graded) -> None:
+        def graded(self, one: Result) -> None:
             if not first.is_set():
                 first.set()
                 os.kill(min(_pids(cluster).values()), signal.SIGKILL)
@@ -157,21 +158,20 @@ def _pids(cluster: Cluster) -> dict[str, int]:
 
 
 def test_a_worker_needs_no_folder_of_the_graders(cluster: Cluster, course: Path) -> None:
-    root, files = cluster.submit(errands.what_is_here, Source(course, ASSIGNMENT)).result(120)
+    root, files = cluster.submit(errands.what_is_here).result(120)
     assert not Path(root).is_relative_to(course)
     folders = {str(Path(name).parent) for name in files}
     assert folders == {f"graders/{ASSIGNMENT}", f"release/{ASSIGNMENT}"}
 
 
 def test_the_worker_marks_with_the_very_same_assignment(cluster: Cluster, course: Path) -> None:
-    described = cluster.submit(describe, Source(course, ASSIGNMENT)).result(120)
+    described = cluster.submit(process.describe).result(120)
     assert described.digest == graded_class().described.digest
 
 
 def test_what_kills_worker_after_worker_fails_alone(cluster: Cluster, course: Path) -> None:
-    source = Source(course, ASSIGNMENT)
-    guilty = cluster.submit(errands.kill_the_worker, source)
-    others = [cluster.submit(errands.what_is_here, source) for _ in range(6)]
+    guilty = cluster.submit(errands.kill_the_worker)
+    others = [cluster.submit(errands.what_is_here) for _ in range(6)]
     assert isinstance(guilty.exception(180), WorkerDied)
     assert all(ASSIGNMENT in other.result(180)[1][0] for other in others)
 
@@ -180,7 +180,7 @@ def test_what_kills_the_process_that_marks_leaves_dasks_worker_alone(
     cluster: Cluster, course: Path
 ) -> None:
     before = _pids(cluster)
-    guilty = cluster.submit(errands.kill_itself, Source(course, ASSIGNMENT))
+    guilty = cluster.submit(errands.kill_itself)
     assert isinstance(guilty.exception(120), WorkerDied)
     assert _pids(cluster) == before
 
@@ -191,15 +191,15 @@ def test_a_worker_of_another_version_marks_nothing(cluster: Cluster, course: Pat
     desk._version = "0.0.1"
     cluster._client.register_plugin(desk, name=desk.name)
     with pytest.raises(UserError) as error:
-        cluster._client.submit(_call, desk.name, describe, (source,), {}, pure=False).result(60)
+        cluster._client.submit(_call, desk.name, process.describe, (), {}, pure=False).result(60)
     assert "the grader 0.0.1" in error.value.fact
     cluster._client.unregister_worker_plugin(desk.name)
 
 
 def test_the_graders_leave_no_process_and_no_file_behind(address: str, course: Path) -> None:
     with Cluster(address, Source(course, ASSIGNMENT)) as cluster:
-        root, _ = cluster.submit(errands.what_is_here, Source(course, ASSIGNMENT)).result(120)
-        marking = cluster.submit(errands.pid, Source(course, ASSIGNMENT)).result(120)
+        root, _ = cluster.submit(errands.what_is_here).result(120)
+        marking = cluster.submit(os.getpid).result(120)
     assert not Path(root).exists()
     deadline = time.monotonic() + 10
     while Path(f"/proc/{marking}").exists() and time.monotonic() < deadline:

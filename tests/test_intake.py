@@ -15,8 +15,8 @@ from nbformat import NotebookNode
 
 from handgrad.errors import UserError
 from handgrad.limits import Limits
-from handgrad.notebooks.intake import Submission, settled, take, timestamp
-from handgrad.verdict import Finding, Note, Report, Verdict
+from handgrad.notebooks.intake import Submission, take, timestamp
+from handgrad.verdict import Note
 
 ONE, TWO = "1_every_step", "2_cross_entropy"
 
@@ -224,24 +224,3 @@ def test_the_digest_changes_with_every_byte_that_counts(folder: Path) -> None:
     (folder / "x.ipynb").unlink()
     digests.add(taken(folder).digest)
     assert len(digests) == 5
-
-
-def finding(stem: str, points: float | None = 2.0) -> Finding:
-    return Finding(stem, "dx", "test_dx", Verdict.RIGHT, points, 2.0, error=0.0)
-
-
-@pytest.mark.parametrize("code", ["renamed", "unreadable"])
-def test_what_is_there_and_cannot_be_judged_gets_no_mark(code: str) -> None:
-    note = Note(code, {"found": "a", "expected": "b", "why": "c"})
-    report = Report("alice", "x", (finding(ONE), finding(TWO)), {ONE: (Note("missing"),)})
-    after = settled(report, Submission({}, {ONE: (note,)}))
-    assert after.problems == {ONE: (note,)}
-    first, second = after.findings
-    assert (first.verdict, first.points, first.diagnoses) == (Verdict.COULD_NOT_TELL, None, (note,))
-    assert second == finding(TWO)
-    assert after.points is None
-
-
-def test_what_is_not_there_keeps_what_the_graders_said() -> None:
-    report = Report("alice", "x", (finding(ONE, 0.0),), {ONE: (Note("missing"),)})
-    assert settled(report, Submission({}, {ONE: (Note("missing"),)})) == report

@@ -5,11 +5,13 @@ from types import SimpleNamespace
 import attention
 import pytest
 import torch
-from hand import judged
+from hand import findings, judged
 
 from handgrad.evidence import Evidence
 from handgrad.gradients.exercise import Draw, Exercise
-from handgrad.gradients.judge import Judge, seed_for
+from handgrad.gradients.judge import Judge
+from handgrad.gradients.lookup import Answers
+from handgrad.gradients.scenarios import Scenarios, seed_for
 from handgrad.gradients.steps import Graph, Step
 from handgrad.settings import Settings
 from handgrad.verdict import Verdict
@@ -17,7 +19,7 @@ from handgrad.verdict import Verdict
 
 @pytest.fixture(scope="module")
 def judge() -> Judge:
-    return Judge("attention", attention.EXERCISE, {}, Settings(), "a secret")
+    return Judge(Scenarios("attention", attention.EXERCISE, {}, "a secret"), Settings())
 
 
 def verdicts(found):
@@ -90,7 +92,7 @@ def test_a_wrong_constant_is_not_called_typed_in_where_the_right_answer_is_one_t
     graph = Graph((Step("sq", ("x",), lambda x, k: x**2), Step("loss", ("sq",), _mean)))
     exercise = Exercise(graph, ("sq", "x"), _draw, {"seed": 1}, attention.EXERCISE.scenarios)
     answers = {"dsq": "dsq = torch.ones_like(sq)", "dx": "dx = 2 * x * dsq"}
-    found = judged(Judge("mean", exercise, {}, Settings(), "s"), answers)
+    found = judged(Judge(Scenarios("mean", exercise, {}, "s"), Settings()), answers)
     (note,) = found["dsq"].diagnoses
     assert (note.code, note.parts["factor"]) == ("factor", "n")
 
@@ -121,7 +123,7 @@ def test_a_single_answer_earns_its_own_marks(judge):
     answers["dWv"] = attention.SOLUTION["dWv"]
     found = judged(judge, answers)
     assert found["dWv"].verdict is Verdict.RIGHT_STEP
-    assert found["dWv"].share == 1.0
+    assert found["dWv"].points == 1.0
     others = {one.verdict for name, one in found.items() if name != "dWv"}
     assert others == {Verdict.NOT_ATTEMPTED}
 
@@ -147,14 +149,16 @@ def test_one_row_for_many_is_wrong_where_the_rows_differ(judge):
     answers = {**attention.SOLUTION, "dmean": "dmean = -dcentred.sum(1, keepdim=True)[:1]"}
     found = judged(judge, answers)["dmean"]
     assert found.verdict is Verdict.WRONG
-    assert found.share == 0.0
+    assert found.points == 0.0
 
 
 def test_the_instructor_sets_what_a_right_step_earns():
-    judge = Judge("attention", attention.EXERCISE, {}, Settings(right_step_share=0.5), "s")
+    judge = Judge(
+        Scenarios("attention", attention.EXERCISE, {}, "s"), Settings(right_step_share=0.5)
+    )
     found = judged(judge, {**attention.SOLUTION, "dv": "dv = -weights.T @ dout"})
     assert found["dWv"].verdict is Verdict.RIGHT_STEP
-    assert found["dWv"].share == 0.5
+    assert found["dWv"].points == 0.5
 
 
 def test_a_cell_that_raises_is_wrong_and_says_what_it_raised(judge):
@@ -165,9 +169,9 @@ def test_a_cell_that_raises_is_wrong_and_says_what_it_raised(judge):
 
 
 def test_a_run_in_trouble_gives_no_mark_and_no_zero(judge):
-    found = judge.judge(Evidence("attention", trouble="the sandbox was lost"), (), ())
+    found = findings(judge, Answers(Evidence("attention", trouble="the sandbox was lost")))
     assert {one.verdict for one in found.values()} == {Verdict.COULD_NOT_TELL}
-    assert {one.share for one in found.values()} == {None}
+    assert {one.points for one in found.values()} == {None}
 
 
 def test_hidden_seeds_depend_on_the_secret_and_on_everything_that_is_run():

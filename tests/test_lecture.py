@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from lecturer import LOOP, ROOT, STEMS, Lecture, solution, steps, training_forward
+from pool import Grader, grader
 
 from handgrad.assignment.assignment import Assignment
 from handgrad.doors.handin import import_into
 from handgrad.errors import UserError
-from handgrad.grading.mark import Marker
 from handgrad.lecture.conversion import Extracted, convert, recognise, written
 from handgrad.lecture.syllabus import Syllabus
 from handgrad.limits import Limits
@@ -673,36 +673,32 @@ def syllabus(assignment: Assignment) -> Syllabus:
 
 
 @pytest.fixture(scope="module")
-def derivations(assignment: Assignment) -> Iterator[Marker]:
-    with Marker(assignment.only(*STEMS[:3])) as marker:
-        yield marker
+def derivations() -> Iterator[Grader]:
+    with grader(ROOT, "backprop", *STEMS[:3]) as one:
+        yield one
 
 
 @pytest.fixture(scope="module")
-def training(assignment: Assignment) -> Iterator[Marker]:
-    with Marker(assignment.only(STEMS[3])) as marker:
-        yield marker
+def training() -> Iterator[Grader]:
+    with grader(ROOT, "backprop", STEMS[3]) as one:
+        yield one
 
 
 def cells_of(data: bytes) -> tuple[RawCell, ...]:
     return parse(data, Limits(), "lecture.ipynb").cells
 
 
-def marked(lecture: Lecture, syllabus: Syllabus, marker: Marker) -> tuple[Report, Extracted]:
-    released = marker.assignment.release
-    notebooks, extracted = convert(cells_of(lecture.file()), syllabus, released)
-    files = {
-        stem: data
-        for stem, data in written(notebooks).items()
-        if stem in marker.assignment.exercises
-    }
-    return marker.mark("someone", files).report, extracted
+def graded(
+    lecture: Lecture, assignment: Assignment, syllabus: Syllabus, by: Grader
+) -> tuple[Report, Extracted]:
+    notebooks, extracted = convert(cells_of(lecture.file()), syllabus, assignment.release)
+    return by.report(written(notebooks)), extracted
 
 
-def check(expected: Row, syllabus: Syllabus, marker: Marker) -> None:
+def check(expected: Row, assignment: Assignment, syllabus: Syllabus, by: Grader) -> None:
     lecture = Lecture()
     expected.write(lecture)
-    report, extracted = marked(lecture, syllabus, marker)
+    report, extracted = graded(lecture, assignment, syllabus, by)
     found = {f"{f.notebook[0]}{f.name}": f for f in report.findings}
     odd = {name: str(one.verdict) for name, one in found.items() if str(one.verdict) != "right"}
     wanted = {name: verdict for name, verdict in expected.verdicts.items() if verdict != "right"}
@@ -717,16 +713,16 @@ def check(expected: Row, syllabus: Syllabus, marker: Marker) -> None:
 
 @pytest.mark.parametrize("expected", ROWS.values(), ids=ROWS)
 def test_the_derivations_get_the_verdicts_they_deserve(
-    expected: Row, syllabus: Syllabus, derivations: Marker
+    expected: Row, assignment: Assignment, syllabus: Syllabus, derivations: Grader
 ) -> None:
-    check(expected, syllabus, derivations)
+    check(expected, assignment, syllabus, derivations)
 
 
 @pytest.mark.parametrize("expected", TRAINING_ROWS.values(), ids=TRAINING_ROWS)
 def test_the_training_loop_gets_the_verdicts_it_deserves(
-    expected: Row, syllabus: Syllabus, training: Marker
+    expected: Row, assignment: Assignment, syllabus: Syllabus, training: Grader
 ) -> None:
-    check(expected, syllabus, training)
+    check(expected, assignment, syllabus, training)
 
 
 # ---------------------------------------------------------------- which notebooks, and where to

@@ -30,7 +30,6 @@ REPORT = Report(
     ),
     {"1_every_step": (Note("cell_deleted", {"cell": "dh"}),)},
     (IntegrityLine("1_every_step", 7, "torch.autograd.grad", "g = torch.autograd.grad(loss, h)"),),
-    "digest",
 )
 RECORD = Record(REPORT, "due", {"1_every_step": 1234})
 
@@ -51,6 +50,16 @@ def test_there_is_none_before_the_first(tmp_path: Path) -> None:
     records = Records(tmp_path, "backprop")
     assert records.read("alice") is None
     assert list(records.all()) == []
+
+
+def test_the_traceback_of_a_fault_of_ours_lies_beside_the_record(tmp_path: Path) -> None:
+    records = Records(tmp_path, "backprop")
+    records.write(RECORD, "Traceback ...")
+    (told,) = records.folder.glob("*.traceback.txt")
+    assert told.read_text() == "Traceback ..."
+    assert list(records.all()) == [RECORD]
+    records.write(RECORD)
+    assert not told.exists()
 
 
 def truncated(text: str) -> str:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from attacks.judgement import ALL, ZERO
+from pool import Grader, grader
 
 from handgrad.assignment.assignment import Assignment
-from handgrad.grading.mark import Marker
 from handgrad.grading.selfcheck import edited
 
 ONE = "1_every_step"
@@ -47,8 +47,8 @@ def assignment() -> Assignment:
 
 
 @pytest.fixture(scope="module")
-def marker(assignment: Assignment) -> Iterator[Marker]:
-    with Marker(assignment) as started:
+def by() -> Iterator[Grader]:
+    with grader(ROOT, "backprop", ONE) as started:
         yield started
 
 
@@ -117,19 +117,19 @@ def _function(lines: Mapping[str, str]) -> dict[str, str]:
     [TRIED[at : at + AT_ONCE] for at in range(0, len(TRIED), AT_ONCE)],
     ids=lambda numbers: f"{numbers[0]}-{numbers[-1]}",
 )
-def test_only_the_honest_part_is_paid(numbers, assignment, marker, source):
+def test_only_the_honest_part_is_paid(numbers, assignment, by, source):
     right = solution(source)
     for number in numbers:
         notebook = Notebook(number, right, assignment)
-        report = marker.mark("rubbish", {ONE: edited(source, notebook.cells)}).report
+        report = by.report({ONE: edited(source, notebook.cells)})
         paid = {f.name: f.points for f in report.findings if f.points}
         unearned = {name: notebook.bad[name] for name in paid if notebook.earns_nothing(name)}
         assert not unearned, f"notebook {number}"
         assert len(report.findings) == len(ALL)
 
 
-def test_the_same_arrangements_without_rubbish_are_paid_in_full(assignment, marker, source):
+def test_the_same_arrangements_without_rubbish_are_paid_in_full(assignment, by, source):
     right = solution(source)
     for cells in (right, _together(right), _function(right)):
-        report = marker.mark("honest", {ONE: edited(source, cells)}).report
+        report = by.report({ONE: edited(source, cells)})
         assert report.points == report.max_points

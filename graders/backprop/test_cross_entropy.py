@@ -3,6 +3,6 @@
 NOTEBOOK = "2_cross_entropy"
 
 
-def test_answer(answer):
+def test_gradient(gradient):
     """The answer is the gradient of the loss, or what follows from training with it."""
-    answer.must_be_right()
+    gradient.must_be_right()

@@ -18,9 +18,11 @@ from handgrad import __version__
 from handgrad.errors import UserError
 from handgrad.gradients.exercise import Exercise
 from handgrad.gradients.judge import Judge
+from handgrad.gradients.scenarios import Scenarios
 from handgrad.notebooks.notebooknode import NotebookNode, nbjson
 from handgrad.plan import Plan
 from handgrad.settings import Settings
+from handgrad.verdict import Gradient
 
 _PREFIX = "test_"
 
@@ -29,8 +31,9 @@ _PREFIX = "test_"
 class Assignment:
     """Everything that grading needs and a student's notebook does not bring.
 
-    `release` and `exercises` are by notebook stem, in the order of the stems; `files` are what students
-    get beside the notebooks; `secret` seeds the hidden runs.
+    `release` and `exercises` are by notebook stem, in the order of the stems; `notebooks` are the stems
+    of what is read of a submission. `files` are what students get beside the notebooks;
+    `secret` seeds the hidden runs.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Assignment:
     release: Mapping[str, NotebookNode]
     files: Mapping[str, bytes]
     exercises: Mapping[str, Exercise]
+    notebooks: tuple[str, ...]
     settings: Settings
     secret: str = field(repr=False)
     content: str  # a digest of all the files that were read
@@ -77,9 +81,9 @@ class Assignment:
         return cls._read(name, graders, here / "release" / name, secrets.token_hex(16))
 
     def only(self, *notebooks: str) -> "Assignment":
-        """The same assignment with nothing but these notebooks in it."""
+        """The same assignment, of which only these notebooks are read and graded."""
         exercises = {stem: self.exercises[stem] for stem in notebooks}
-        return replace(self, exercises=exercises)
+        return replace(self, exercises=exercises, notebooks=notebooks)
 
     @classmethod
     def _read(cls, name: str, graders: Path, release: Path, secret: str) -> "Assignment":
@@ -106,6 +110,7 @@ class Assignment:
             notebooks,
             files,
             exercises,
+            tuple(notebooks),
             Settings.read(graders / "assignment.toml"),
             secret,
             _digest(sorted(everything)),
@@ -115,17 +120,39 @@ class Assignment:
     def judges(self) -> Mapping[str, Judge]:
         """The judge of each notebook."""
         return {
-            stem: Judge(stem, exercise, self.files, self.settings, self.secret)
+            stem: Judge(Scenarios(stem, exercise, self.files, self.secret), self.settings)
             for stem, exercise in self.exercises.items()
         }
 
     @cached_property
     def plans(self) -> Mapping[str, Plan]:
-        """The runs of each notebook; its test cell `test_dX` takes the variable `dX`."""
+        """The runs of each notebook; a gradient's test cell is where its variable is taken."""
         return {
-            stem: judge.plan({_PREFIX + variable: (variable,) for variable in judge.variables})
+            stem: judge.scenarios.plan(
+                {one.grade_id: (one.variable,) for one in self.gradients[stem]}
+            )
             for stem, judge in self.judges.items()
         }
+
+    @cached_property
+    def gradients(self) -> Mapping[str, tuple[Gradient, ...]]:
+        """What each notebook asks for, in the order of its test cells.
+
+        Raises UserError for a test cell of something that the graders do not know.
+        """
+        return {stem: tuple(self._gradients(stem)) for stem in self.exercises}
+
+    def _gradients(self, stem: str) -> Iterator[Gradient]:
+        steps = self.judges[stem].scenarios.steps
+        for grade_id, points in self.points(stem).items():
+            variable = grade_id.removeprefix(_PREFIX)
+            if variable not in steps:
+                raise UserError(
+                    f"{stem}.ipynb, test cell `{grade_id}`",
+                    "the graders know no such answer",
+                    f"They know: {', '.join(steps)}",
+                )
+            yield Gradient(stem, variable, steps[variable], grade_id, points)
 
     @cached_property
     def digest(self) -> str:

@@ -20,9 +20,10 @@ import dask
 from distributed import Client, KilledWorker, Worker, WorkerPlugin, get_worker
 
 from handgrad import __version__
-from handgrad.batch.marking import Source, warm
-from handgrad.batch.workers import WorkerDied, Workers, pickled
+from handgrad.assignment.source import Source
 from handgrad.errors import UserError
+from handgrad.grading import process
+from handgrad.grading.workers import CallFailed, WorkerDied, Workers
 from handgrad.settings import Settings
 
 _P = ParamSpec("_P")
@@ -34,7 +35,7 @@ _SLACK_SECONDS = 120.0  # beyond a submission's own wall clock: graders, and a n
 
 
 class Cluster(Executor):
-    """An executor for `batch.grade`. Every call's `Source` is the worker's own copy of it there.
+    """An executor for `batch.grade`. It grades there with the worker's own copy of the source.
 
     A task whose worker is lost is given to another one by dask; one that loses worker after worker
     is tried once more, since it may only have been beside the one that did it, and then fails with
@@ -125,7 +126,7 @@ class Cluster(Executor):
             ours.set_exception(
                 self._cannot_mark("scheduler or a worker", error) if unread else error
             )
-        except (UserError, WorkerDied) as error:
+        except (UserError, WorkerDied, CallFailed) as error:
             ours.set_exception(error)
         except BaseException as error:  # whoever waits for the future is told, not dask's thread
             ours.set_exception(
@@ -174,19 +175,18 @@ class Desk(WorkerPlugin):
             self._leave()
 
     def call(self, function: Callable[..., object], args: tuple[Any, ...], kwargs: Any) -> bytes:
-        """What `function` gives, as bytes, in a process of this worker; a Source is the copy here."""
+        """What `function` gives, as bytes, in a process of this worker that grades."""
         with self._lock:
-            workers, here = self._sit_down()
+            workers = self._sit_down()
             self._busy += 1
         try:
-            there = [here if isinstance(each, Source) else each for each in args]
-            return workers.submit(pickled, function, *there, **kwargs).result()
+            return pickle.dumps(workers.submit(function, *args, **kwargs).result())
         finally:
             with self._lock:
                 self._busy -= 1
                 self._rest()
 
-    def _sit_down(self) -> tuple[Workers, Source]:
+    def _sit_down(self) -> Workers:
         if self._version != __version__:
             raise UserError(
                 f"worker {get_worker().address}",
@@ -200,12 +200,12 @@ class Desk(WorkerPlugin):
                 prefix="handgrad-", ignore_cleanup_errors=True
             )
             unpack(self._parcel, Path(self._folder.name))
-        here = Source(Path(self._folder.name), self._assignment, self._sandboxed)
+        here = Source(Path(self._folder.name), self._assignment, sandboxed=self._sandboxed)
         if self._workers is None:
             settings = Settings.read(here.root / "graders" / here.name / "assignment.toml")
             seconds = settings.limits.wall_seconds + _SLACK_SECONDS
-            self._workers = Workers(self._threads, warm, (here,), seconds)
-        return self._workers, here
+            self._workers = Workers(self._threads, process.host, (here,), seconds)
+        return self._workers
 
     def _rest(self) -> None:
         if self._idle is not None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handgrad.assignment.assignment import Assignment
+from handgrad.assignment.source import Described, described
 from handgrad.batch.ledger import Ledger
-from handgrad.batch.marking import Described, described
 from handgrad.errors import UserError
 from handgrad.notebooks.intake import take
 from handgrad.pages.report import ClassRecord

@@ -5,8 +5,9 @@ import shutil
 from pathlib import Path
 
 from handgrad import atomic
-from handgrad.batch.marking import Described, Outcome
+from handgrad.assignment.source import Described
 from handgrad.errors import UserError
+from handgrad.grading.graded import Graded
 from handgrad.notebooks.intake import SECRET, TIMESTAMP, Submission, unjudged
 from handgrad.store.course import Course
 from handgrad.store.gradebook import Gradebook
@@ -20,7 +21,7 @@ _NO_RESPONSE = "No response."  # nbgrader's word for an answer that was left as 
 class Ledger:
     """Keeps the marks of one assignment; only one process may, at a time.
 
-    The record is written last. Whatever cuts `keep` short, at any moment, leaves the submission without
+    The record is written last. Whatever cuts `record` short, at any moment, leaves the submission without
     a record that fits, and so to be marked again; all it wrote is then written once more, the same.
     """
 
@@ -36,10 +37,10 @@ class Ledger:
         ):
             shutil.rmtree(left_over)  # of a run that was killed just then
 
-    def standing(self, student: str, taken: Submission) -> Report | None:
+    def standing(self, student: str, submission: Submission) -> Report | None:
         """The report that still holds for what was handed in; None where it is to be marked."""
         record = self.records.read(student)
-        if record is None or record.due != due_of(self._described, taken):
+        if record is None or record.due != due_of(self._described, submission):
             return None
         scores = self._scores.get(student)
         if scores is None or not all(
@@ -48,11 +49,13 @@ class Ledger:
         ):
             return None  # the gradebook was changed, or an older one put in its place
         folder = self._course.autograded(student, self._described.name)
-        present = set(self._described.release) - taken.absent
+        present = set(self._described.release) - submission.absent
         return record.report if record.lies_in(folder, present) else None
 
-    def keep(self, student: str, taken: Submission, outcome: Outcome) -> None:
+    def record(self, student: str, submission: Submission, graded: Graded) -> None:
         """Write rows, notebooks and record of one submission, in this order.
+
+        The traceback of a fault of ours is kept beside the record.
 
         Raises UserError where one of them cannot be written.
         """
@@ -60,31 +63,31 @@ class Ledger:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with atomic.replacing(folder) as new:
-                self._prepare(new, taken, outcome)
+                self._prepare(new, submission, graded)
                 self._gradebook.save(
                     student,
-                    taken.timestamp,
-                    sheets_of(self._described, taken, outcome),
+                    submission.timestamp,
+                    sheets_of(self._described, submission, graded),
                     self._course.penalties,
                 )
-            due = "" if outcome.crashed else due_of(self._described, taken)
-            sizes = {stem: len(text.encode()) for stem, text in outcome.notebooks.items()}
-            self.records.write(Record(outcome.report, due, sizes))
+            due = "" if graded.crashed else due_of(self._described, submission)
+            sizes = {stem: len(text.encode()) for stem, text in graded.notebooks.items()}
+            self.records.write(Record(graded.report, due, sizes), graded.traceback)
         except OSError as error:
             raise atomic.refused(error, folder) from None
 
-    def enter(self, student: str, taken: Submission) -> None:
+    def enter(self, student: str, submission: Submission) -> None:
         """Enter a submission in the gradebook that nothing can be marked of, as nbgrader does."""
-        self._gradebook.save(student, taken.timestamp, {})
+        self._gradebook.save(student, submission.timestamp, {})
 
-    def _prepare(self, new: Path, taken: Submission, outcome: Outcome) -> None:
+    def _prepare(self, new: Path, submission: Submission, graded: Graded) -> None:
         """Write all files of the submission into a new folder."""
         files = dict(self._source_files)
-        if taken.timestamp:
-            files[TIMESTAMP] = taken.timestamp.encode()
-        if taken.secret:
-            files[SECRET] = taken.secret.encode()
-        for stem, text in outcome.notebooks.items():
+        if submission.timestamp:
+            files[TIMESTAMP] = submission.timestamp.encode()
+        if submission.secret:
+            files[SECRET] = submission.secret.encode()
+        for stem, text in graded.notebooks.items():
             files[f"{stem}.ipynb"] = text.encode()
         for name, data in files.items():
             path = new / name
@@ -93,18 +96,18 @@ class Ledger:
             path.chmod(self._course.permissions)
 
 
-def due_of(described: Described, taken: Submission) -> str:
+def due_of(described: Described, submission: Submission) -> str:
     """A name for all that the marks of a submission rest on."""
-    return hashlib.sha256(f"{described.digest} {taken.digest}".encode()).hexdigest()
+    return hashlib.sha256(f"{described.digest} {submission.digest}".encode()).hexdigest()
 
 
-def nothing_there(described: Described, taken: Submission) -> UserError | None:
+def nothing_there(described: Described, submission: Submission) -> UserError | None:
     """What to say of a folder that holds none of the assignment's notebooks; None where it does."""
-    if set(described.release) - taken.absent:
+    if set(described.release) - submission.absent:
         return None
     renamed = [
         f"{note.parts['found']} is {note.parts['expected']}"
-        for notes in taken.problems.values()
+        for notes in submission.problems.values()
         for note in notes
         if note.code == "renamed"
     ]
@@ -116,27 +119,27 @@ def nothing_there(described: Described, taken: Submission) -> UserError | None:
     return UserError(described.name, fact, cure)
 
 
-def sheets_of(described: Described, taken: Submission, outcome: Outcome) -> dict[str, Sheet]:
+def sheets_of(described: Described, submission: Submission, graded: Graded) -> dict[str, Sheet]:
     """What the gradebook is to hold of a marked submission, by notebook.
 
     As nbgrader has it: a notebook that is missing scores 0, a written answer left as it was released 0,
     any other waits for a person. What nobody could judge waits for a person too.
     """
-    findings = {(f.notebook, f.grade_id): f.points for f in outcome.report.findings}
-    waiting = unjudged(outcome.report)
+    findings = {(f.notebook, f.grade_id): f.points for f in graded.report.findings}
+    waiting = unjudged(graded.report)
     sheets = {}
     for stem in described.release:
         ids = [grade_id for (of, grade_id) in described.points if of == stem]
         answers = described.answers[stem]
-        untouched = outcome.untouched.get(stem, frozenset())
-        if outcome.crashed or stem in waiting:
+        untouched = graded.untouched.get(stem, frozenset())
+        if graded.crashed or stem in waiting:
             scores: dict[str, float | None] = dict.fromkeys(ids)
             comments: dict[str, str | None] = dict.fromkeys(answers)
-        elif stem in taken.absent:
+        elif stem in submission.absent:
             scores, comments = dict.fromkeys(ids, 0.0), {}
         else:
             written = {grade_id: 0.0 if grade_id in untouched else None for grade_id in ids}
             scores = {each: findings.get((stem, each), written[each]) for each in ids}
             comments = {each: _NO_RESPONSE if each in untouched else None for each in answers}
-        sheets[stem] = Sheet(scores, comments, absent=stem in taken.absent)
+        sheets[stem] = Sheet(scores, comments, absent=stem in submission.absent)
     return sheets

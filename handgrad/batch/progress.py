@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from handgrad.batch.run import Graded, Summary, Watcher
+from handgrad.batch.run import Result, Summary, Watcher
 from handgrad.errors import UserError
 
 
@@ -36,7 +36,7 @@ class Bar(Watcher):
         if standing:
             self.note(f"{standing} graded before, and unchanged since")
 
-    def graded(self, one: Graded) -> None:
+    def graded(self, one: Result) -> None:
         self._open += one.open
         self._step()
         if one.open:

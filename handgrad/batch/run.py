@@ -1,6 +1,5 @@
 """Many submissions: which are due, marked in parallel, kept one by one."""
 
-import os
 import signal
 import threading
 import time
@@ -13,9 +12,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from handgrad.batch.marking import Described, Outcome, Source, describe, given_up, mark, warm
-from handgrad.batch.workers import WorkerDied, Workers
+from handgrad.assignment.source import Described, Source
 from handgrad.errors import UserError
+from handgrad.grading import process
+from handgrad.grading.graded import Graded
+from handgrad.grading.workers import CallFailed, WorkerDied, Workers, cores
 from handgrad.notebooks.intake import Submission, take
 from handgrad.store.lock import only_one
 from handgrad.verdict import Report, Verdict
@@ -38,10 +39,10 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Graded:
-    """One submission that was marked in this run; `points` is None while a person has to look.
+class Result:
+    """One submission that was graded in this run; `points` is None while a person has to look.
 
-    `first` is a submission that had no mark before. `crashed` says why nothing could be marked.
+    `first` is a submission that had no mark before. `crashed` says why nothing could be graded.
     """
 
     student: str
@@ -64,7 +65,7 @@ class Watcher:
     def begin(self, due: int, standing: int) -> None:
         """The submissions that are due are known, and those whose marks still stand."""
 
-    def graded(self, one: Graded) -> None:
+    def graded(self, one: Result) -> None:
         """A submission has been marked and kept."""
 
     def failed(self, student: str, error: UserError) -> None:
@@ -83,16 +84,17 @@ class Summary:
     failed: dict[str, UserError] = field(default_factory=dict)
     standing: int = 0
     left: int = 0  # due, and not begun since the run was interrupted
-    changed: list[Graded] = field(default_factory=list)
+    changed: list[Result] = field(default_factory=list)
     seconds: float = 0.0
 
 
 Pool = Callable[[Source, int], Executor]
+"""Makes what calls `process.describe` and `process.grade`, in as many processes."""
 
 
 def local_pool(source: Source, jobs: int) -> Executor:
     """Warm processes on this machine."""
-    return Workers(jobs, warm, (source,), 600.0)
+    return Workers(jobs, process.host, (source,))
 
 
 def grade(
@@ -114,12 +116,12 @@ def grade(
     """
     watcher = watcher or Watcher()
     began = time.monotonic()
-    source = Source(root.resolve(), name, sandboxed)
+    source = Source(root.resolve(), name, sandboxed=sandboxed)
     with ExitStack() as stack:
         stack.enter_context(only_one(source.root))
         executor = pool(source, jobs or cores())
         stack.callback(executor.shutdown, cancel_futures=True)
-        about = executor.submit(describe, source)
+        about = executor.submit(process.describe)
         # Importing nbgrader takes seconds; so does what the workers are doing now.
         from handgrad.batch.ledger import Ledger
         from handgrad.store import backups
@@ -139,18 +141,13 @@ def grade(
         due = run.due(students, force)
         with _interruptible() as stopping:
             try:
-                run.mark(due, source, executor, (jobs or cores()) * 2, stopping)
+                run.grade(due, executor, (jobs or cores()) * 2, stopping)
             except KeyboardInterrupt:  # the second Ctrl-C does not wait
                 if isinstance(executor, Workers):
                     executor.kill()
                 raise
     run.summary.seconds = time.monotonic() - began
     return run.summary
-
-
-def cores() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Run:
@@ -183,27 +180,22 @@ class _Run:
             raise UserError(str(where), "nobody handed in anything", "Put the submissions there")
         due = []
         for student in students or handed_in:
-            taken = self._taken(student)
-            if taken is None:
+            submission = self._read(student)
+            if submission is None:
                 continue
-            if not force and self._ledger.standing(student, taken) is not None:
+            if not force and self._ledger.standing(student, submission) is not None:
                 self.summary.standing += 1
             else:
                 due.append(student)
         self._watcher.begin(len(due), self.summary.standing)
         return due
 
-    def mark(
-        self,
-        due: Sequence[str],
-        source: Source,
-        executor: Executor,
-        ahead: int,
-        stopping: threading.Event,
+    def grade(
+        self, due: Sequence[str], executor: Executor, ahead: int, stopping: threading.Event
     ) -> None:
-        """Have all of `due` marked, at most `ahead` in hand at a time, and keep them as they come."""
+        """Have all of `due` graded, at most `ahead` in hand at a time, and record them as they come."""
         waiting = iter(due)
-        in_hand: dict[Future[Outcome], tuple[str, Submission]] = {}
+        in_hand: dict[Future[Graded], tuple[str, Submission]] = {}
         begun = 0
         while True:
             while len(in_hand) < ahead and not stopping.is_set():
@@ -212,45 +204,48 @@ class _Run:
                     break
                 begun += 1
                 # Read again: a thousand submissions are not held in memory.
-                taken = self._taken(student)
-                if taken is not None:
-                    self._tell_ignored(student, taken)
-                    in_hand[executor.submit(mark, source, student, taken)] = (student, taken)
+                submission = self._read(student)
+                if submission is not None:
+                    self._tell_ignored(student, submission)
+                    future = executor.submit(process.grade, student, submission)
+                    in_hand[future] = (student, submission)
             if not in_hand:
                 break
             done, _ = wait(in_hand, return_when=FIRST_COMPLETED)
             for future in done:
-                student, taken = in_hand.pop(future)
-                self._keep(student, taken, self._outcome(future, student, taken))
+                student, submission = in_hand.pop(future)
+                self._record(student, submission, self._graded(future, student, submission))
         self.summary.left = len(due) - begun
 
-    def _outcome(self, future: Future[Outcome], student: str, taken: Submission) -> Outcome:
+    def _graded(self, future: Future[Graded], student: str, submission: Submission) -> Graded:
+        """Raises UserError for what is the assignment's or the machine's: the next would fare no better."""
         try:
-            outcome = future.result()
-        except UserError:
-            raise  # of the assignment or the machine: the next submission would fare no better
-        except (WorkerDied, RuntimeError) as error:
-            return given_up(self._described, student, taken, str(error))
-        if outcome.digest != self._described.digest:
+            graded = future.result()
+        except (WorkerDied, CallFailed) as error:
+            from handgrad.batch.given_up import given_up
+
+            traceback = error.traceback if isinstance(error, CallFailed) else ""
+            return given_up(self._described, student, submission, str(error), traceback)
+        if graded.digest != self._described.digest:
             raise UserError(
                 self._described.name,
                 "its release, graders or settings changed while it was being graded",
                 "Run the same command again; what is done is kept where it still holds",
             )
-        return outcome
+        return graded
 
-    def _keep(self, student: str, taken: Submission, outcome: Outcome) -> None:
+    def _record(self, student: str, submission: Submission, graded: Graded) -> None:
         before = self._ledger.records.read(student)
-        self._ledger.keep(student, taken, outcome)
-        report = outcome.report
-        one = Graded(
+        self._ledger.record(student, submission, graded)
+        report = graded.report
+        one = Result(
             student,
             report.points,
             report.max_points,
             Counter(finding.verdict for finding in report.findings),
             before is None,
             () if before is None else tuple(_changes(before.report, report)),
-            outcome.crashed,
+            graded.crashed,
         )
         self.summary.graded += 1
         if one.open:
@@ -259,33 +254,33 @@ class _Run:
             self.summary.changed.append(one)
         self._watcher.graded(one)
 
-    def _taken(self, student: str) -> Submission | None:
+    def _read(self, student: str) -> Submission | None:
         """What the student handed in; None, and told, where there is nothing to mark."""
         from handgrad.batch.ledger import nothing_there
         from handgrad.store.rows import parsed_time
 
         described = self._described
         try:
-            taken = take(
+            submission = take(
                 self._folder(student),
                 described.release,
                 described.files,
                 described.settings.limits,
             )
-            parsed_time(taken.timestamp.strip(), student)
-            error = nothing_there(described, taken)
+            parsed_time(submission.timestamp.strip(), student)
+            error = nothing_there(described, submission)
             if error is not None:
-                self._ledger.enter(student, taken)
+                self._ledger.enter(student, submission)
                 raise UserError(student, error.fact, error.cure)
         except UserError as error:
             self._fail(student, error)
             return None
-        return taken
+        return submission
 
-    def _tell_ignored(self, student: str, taken: Submission) -> None:
-        if taken.ignored:
-            more = f" and {len(taken.ignored) - 5} more" if len(taken.ignored) > 5 else ""
-            self._watcher.note(f"{student}: left alone: {', '.join(taken.ignored[:5])}{more}")
+    def _tell_ignored(self, student: str, submission: Submission) -> None:
+        if submission.ignored:
+            more = f" and {len(submission.ignored) - 5} more" if len(submission.ignored) > 5 else ""
+            self._watcher.note(f"{student}: left alone: {', '.join(submission.ignored[:5])}{more}")
 
     def _folder(self, student: str) -> Path:
         return self._course.submitted(student, self._described.name)

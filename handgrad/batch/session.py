@@ -1,15 +1,19 @@
-"""One assignment being graded by somebody else's program, a notebook at a time."""
+"""One assignment being graded by nbgrader, a notebook at a time, which asks for one thing after another."""
 
 import atexit
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
+from handgrad.assignment.source import Described, Source
+from handgrad.batch.given_up import given_up
 from handgrad.batch.ledger import due_of, sheets_of
-from handgrad.batch.marking import Described, Outcome, Source, describe, given_up, mark, warm
-from handgrad.batch.workers import WorkerDied, Workers
 from handgrad.errors import UserError
+from handgrad.grading import process
+from handgrad.grading.graded import Graded
+from handgrad.grading.workers import CallFailed, WorkerDied, Workers
 from handgrad.notebooks.intake import Submission, take
 from handgrad.pages.words import say
 from handgrad.store.course import not_a_students
@@ -17,7 +21,10 @@ from handgrad.store.gradebook import Gradebook
 from handgrad.store.lock import only_one
 from handgrad.store.records import Record, Records
 
-_IDLE_SECONDS = 120.0  # then the worker and its sandbox go, as formgrader's server stays for days
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_IDLE_SECONDS = 120.0  # then the process and its sandbox go, as formgrader's server stays for days
 _SLACK_SECONDS = 120.0
 
 
@@ -26,22 +33,21 @@ class _Current:
     """The submission in hand, and which of its notebooks are done."""
 
     student: str
-    taken: Submission
-    outcome: Outcome
+    submission: Submission
+    graded: Graded
     finished: set[str] = field(default_factory=set)
 
 
 class Session:
-    """Marks submissions of one assignment in one warm process, which is started when it is needed."""
+    """Grades submissions of one assignment in one process, which is started when it is needed."""
 
     def __init__(self, root: Path, name: str) -> None:
         self._source = Source(root.resolve(), name)
         self._records = Records(self._source.root, name)
         self._seen = _signature(self._source)
-        self._workers: Workers | None = None
+        self._process = _Process(self._source)
         self._described: Described | None = None
         self._current: _Current | None = None
-        self._idle: threading.Timer | None = None
 
     @property
     def stale(self) -> bool:
@@ -49,30 +55,30 @@ class Session:
         return self._seen != _signature(self._source)
 
     def notebook(self, student: str, folder: Path, stem: str) -> str:
-        """The text of one marked notebook; raises UserError where it cannot be had."""
-        outcome = self._submission(student, folder).outcome
-        if stem not in outcome.notebooks:
-            raise UserError(f"{student}/{stem}", "it was not marked", "Grade this student again")
-        return outcome.notebooks[stem]
+        """The text of one graded notebook; raises UserError where it cannot be had."""
+        graded = self._submission(student, folder).graded
+        if stem not in graded.notebooks:
+            raise UserError(f"{student}/{stem}", "it was not graded", "Grade this student again")
+        return graded.notebooks[stem]
 
     def remarks(self, student: str, stem: str) -> Iterator[str]:
         """What was odd about a notebook, in the assignment's language."""
         current = self._current
         if current is None or current.student != student or self._described is None:
             return
-        for note in current.outcome.report.problems.get(stem, ()):
+        for note in current.graded.report.problems.get(stem, ()):
             yield say(note, self._described.settings.language)
 
     def save(self, student: str, folder: Path, stem: str, db_url: str) -> None:
         """Write the rows of one notebook, and of those that are there under another name."""
         current = self._submission(student, folder)
         described = self._describe()
-        sheets = sheets_of(described, current.taken, current.outcome)
-        told = {stem, *current.taken.absent}
+        sheets = sheets_of(described, current.submission, current.graded)
+        told = {stem, *current.submission.absent}
         with only_one(self._source.root), Gradebook(db_url, described.name) as gradebook:
             gradebook.agree(described.points)
             chosen = {each: sheets[each] for each in sheets if each in told}
-            gradebook.save(student, current.taken.timestamp, chosen)
+            gradebook.save(student, current.submission.timestamp, chosen)
             self._record(current)
 
     def finish(self, student: str, folder: Path, stem: str) -> None:
@@ -84,55 +90,78 @@ class Session:
 
     def _record(self, current: _Current) -> None:
         described = self._describe()
-        whole = current.finished | current.taken.absent >= set(described.release)
-        whole = whole and not current.outcome.crashed
-        due = due_of(described, current.taken) if whole else ""
-        sizes = {each: len(text.encode()) for each, text in current.outcome.notebooks.items()}
-        self._records.write(Record(current.outcome.report, due, sizes))
+        whole = current.finished | current.submission.absent >= set(described.release)
+        whole = whole and not current.graded.crashed
+        due = due_of(described, current.submission) if whole else ""
+        sizes = {each: len(text.encode()) for each, text in current.graded.notebooks.items()}
+        self._records.write(Record(current.graded.report, due, sizes), current.graded.traceback)
 
     def _submission(self, student: str, folder: Path) -> _Current:
         described = self._describe()
         wrong = not_a_students(student, folder)
         if wrong is not None:
             raise wrong
-        taken = take(folder, described.release, described.files, described.settings.limits)
+        submission = take(folder, described.release, described.files, described.settings.limits)
         current = self._current
-        if current is None or current.student != student or current.taken != taken:
-            current = self._current = _Current(student, taken, self._mark(student, taken))
+        if current is None or (current.student, current.submission) != (student, submission):
+            graded = self._grade(described, student, submission)
+            current = self._current = _Current(student, submission, graded)
         return current
 
-    def _mark(self, student: str, taken: Submission) -> Outcome:
-        described = self._describe()
-        workers = self._start()
+    def _grade(self, described: Described, student: str, submission: Submission) -> Graded:
+        seconds = described.settings.limits.wall_seconds + _SLACK_SECONDS
         try:
-            return workers.submit(mark, self._source, student, taken).result()
-        except (WorkerDied, RuntimeError) as error:
-            return given_up(described, student, taken, str(error))
-        finally:
-            self._rest()
+            return self._process.call(seconds, process.grade, student, submission)
+        except (WorkerDied, CallFailed) as error:
+            traceback = error.traceback if isinstance(error, CallFailed) else ""
+            return given_up(described, student, submission, str(error), traceback)
 
     def _describe(self) -> Described:
         if self._described is None:
-            workers = self._start()
-            self._described = workers.submit(describe, self._source).result()
-            workers.seconds = self._described.settings.limits.wall_seconds + _SLACK_SECONDS
-            self._rest()
+            self._described = self._process.call(_SLACK_SECONDS, process.describe)
         return self._described
-
-    def _start(self) -> Workers:
-        if self._idle is not None:
-            self._idle.cancel()
-        if self._workers is None:
-            self._workers = Workers(1, warm, (self._source,), 600.0)
-        return self._workers
-
-    def _rest(self) -> None:
-        self._idle = threading.Timer(_IDLE_SECONDS, self.close)
-        self._idle.daemon = True
-        self._idle.start()
 
     def close(self) -> None:
         """Let go of the process; the next submission starts another."""
+        self._process.close()
+
+
+class _Process:
+    """One process that grades, there while it is used and for a while after."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._lock = threading.Lock()  # who lets go of it waits for who uses it
+        self._workers: Workers | None = None
+        self._idle: threading.Timer | None = None
+
+    def call(self, seconds: float, function: Callable[P, T], *args: P.args, **kw: P.kwargs) -> T:
+        """What `function` gives there, within so many seconds."""
+        with self._lock:
+            if self._idle is not None:
+                self._idle.cancel()
+            if self._workers is None:
+                self._workers = Workers(1, process.host, (self._source,))
+            self._workers.seconds = seconds
+            try:
+                return self._workers.submit(function, *args, **kw).result()
+            finally:
+                self._idle = threading.Timer(_IDLE_SECONDS, self._close_if_idle)
+                self._idle.daemon = True
+                self._idle.start()
+
+    def _close_if_idle(self) -> None:
+        with self._lock:
+            # A call that came while this timer waited for the lock has set another one.
+            if self._idle is threading.current_thread():
+                self._close()
+
+    def close(self) -> None:
+        """End the process, after the call in hand."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
         workers, self._workers = self._workers, None

@@ -10,9 +10,12 @@ from rich.console import Console
 
 from handgrad.assignment.assignment import Assignment
 from handgrad.errors import UserError
-from handgrad.grading.mark import Marked, Marker
+from handgrad.grading.graded import Graded
+from handgrad.grading.pipeline import Pipeline, with_pipeline
+from handgrad.notebooks.intake import Submission
 from handgrad.notebooks.matching import slots_of
 from handgrad.notebooks.notebookfile import RawCell, parse
+from handgrad.notebooks.notebooknode import nbjson
 from handgrad.pages.table import table
 from handgrad.pages.words import say, tell, text
 from handgrad.sandbox.launch import Launched
@@ -26,18 +29,18 @@ PACKAGED = "backprop"  # what the package brings for those who have no course
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What `check` found: the report, and the notebooks as they ran, by stem.
+    """What `check` found.
 
     `sources` says, for a lecture's notebook, what was taken from where.
     """
 
     assignment: Assignment
-    marked: Marked
+    graded: Graded
     sources: Mapping[str, tuple[Note, ...]] = field(default_factory=dict)
 
     @property
     def report(self) -> Report:
-        return self.marked.report
+        return self.graded.report
 
 
 def check(
@@ -63,19 +66,28 @@ def check(
         Console(stderr=True).print(
             "[bold red]No sandbox:[/] this notebook's code runs with all your rights."
         )
+    sources: Mapping[str, tuple[Note, ...]] = {}
     belonging = _belonging(cells, notebook, known)
     if belonging is not None:
-        assignment, stem = belonging
-        with Marker(assignment.only(stem), sandboxed=sandboxed, launched=launched) as marker:
-            return Checked(assignment, marker.mark(notebook.stem, {stem: data}))
-    assignment, syllabus = _of_the_lecture(cells, notebook, known)
-    with Marker(assignment, sandboxed=sandboxed, launched=launched) as marker:
-        # While the sandbox gets ready: both take their time.
-        from handgrad.lecture.conversion import convert, written
+        whole, stem = belonging
+        assignment = whole.only(stem)
 
-        notebooks, extracted = convert(cells, syllabus, assignment.release)
-        marked = marker.mark(notebook.stem, written(notebooks))
-        return Checked(assignment, marked, extracted.notes)
+        def use(pipeline: Pipeline) -> Graded:
+            return pipeline.grade(notebook.stem, Submission({stem: data}, {}))
+    else:
+        assignment, syllabus = _of_the_lecture(cells, notebook, known)
+
+        def use(pipeline: Pipeline) -> Graded:
+            nonlocal sources
+            # While the sandbox gets ready: both take their time.
+            from handgrad.lecture.conversion import convert, written
+
+            notebooks, extracted = convert(cells, syllabus, assignment.release)
+            sources = extracted.notes
+            return pipeline.grade(notebook.stem, Submission(written(notebooks), {}))
+
+    graded = with_pipeline(assignment, use, sandboxed=sandboxed, launched=launched)
+    return Checked(assignment, graded, sources)
 
 
 def _assignments(course: Path | None) -> list[Assignment]:
@@ -163,7 +175,10 @@ def as_html(checked: Checked) -> str:
     assignment = checked.assignment
     return page(
         checked.report,
-        checked.marked.notebooks,
+        {
+            stem: nbjson.reads(text)  # type: ignore[no-untyped-call]
+            for stem, text in checked.graded.notebooks.items()
+        },
         edges_of(assignment.exercises),
         language=assignment.settings.language,
         level=assignment.settings.feedback,

@@ -177,8 +177,8 @@ def _cluster(address: str, course: Path, assignment: str) -> "Cluster":
         raise UserError(
             "--dask", "dask.distributed is not installed", "Run `pip install 'handgrad[dask]'`"
         )
+    from handgrad.assignment.source import Source
     from handgrad.batch.dask_cluster import Cluster
-    from handgrad.batch.marking import Source
 
     return Cluster(address, Source(course.resolve(), assignment))
 

@@ -1,394 +1,314 @@
-"""The verdict on every answer of one notebook, from its runs in the chain and alone.
+"""The verdict on one gradient: how it stands in the chain and alone, looked up in a table.
 
-A manual backward pass is a chain, so one slip makes every later number wrong. Each step is
-therefore judged twice: as the notebook runs, and with random upstream gradients put in the place of
-the student's own, so that it stands by itself. Right alone and wrong in the chain is a right step
-with a wrong input.
+A manual backward pass is a chain, so one slip makes every later number wrong. Each step is therefore
+looked at twice: as the notebook runs, and with random upstream gradients in the place of the student's
+own, so that it stands by itself. Right alone and wrong in the chain is a right step with a wrong input.
 """
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from handgrad.evidence import Answer, Evidence
-from handgrad.gradients.answersheet import AnswerSheet
-from handgrad.gradients.compare import Comparison, compare, largest
+from handgrad.evidence import Answer
+from handgrad.gradients.compare import Comparison, compare
 from handgrad.gradients.diagnose import Diagnosis, Sighting
-from handgrad.gradients.exercise import Exercise, Files, Scenario
-from handgrad.gradients.reference import Point, Reference, Wanted, wanted
+from handgrad.gradients.lookup import Answers
+from handgrad.gradients.reference import wanted
 from handgrad.gradients.residual import residual
-from handgrad.plan import Cell, Plan, Run
+from handgrad.gradients.scenarios import Scenarios
 from handgrad.settings import Settings
-from handgrad.verdict import ErrorPicture, Note, Verdict
+from handgrad.verdict import Finding, Gradient, Note, Verdict
 
-PUBLIC = "public"
-"""The key of the run on the notebook's own parameters: the one whose outputs people see."""
-
-_NAMED_WHEN_INVISIBLE = ("missing_branch", "sign", "sign_branch", "constant", "assignment")
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What is said of one variable; `share` of its points, None where nobody could tell."""
-
-    verdict: Verdict
-    share: float | None
-    error: float | None = None
-    remarks: tuple[Note, ...] = ()
-    diagnoses: tuple[Note, ...] = ()
-    picture: ErrorPicture | None = None
-
-
-def seed_for(secret: str, *what: str) -> int:
-    """A seed in [0, 2**31) that only the holder of the secret can foretell."""
-    text = "\n".join((secret, *what)).encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:4], "big") % 2**31
+# Mistakes that are believed of a gradient although the chain cannot show them.
+_NAMED_WHEN_UNDETECTABLE = ("missing_branch", "sign", "sign_branch", "constant", "assignment")
 
 
 class Judge:
-    """Judges one notebook of an assignment; references are computed once, for all students."""
+    """Judges the gradients of one notebook; what it rests on is computed once for all students."""
 
-    def __init__(
-        self, notebook: str, exercise: Exercise, files: Files, settings: Settings, secret: str
-    ) -> None:
-        self.notebook = notebook
-        self.exercise = exercise
+    def __init__(self, scenarios: Scenarios, settings: Settings) -> None:
+        self.scenarios = scenarios
         self._settings = settings
-        self._diagnosis = Diagnosis(exercise, settings.language)
-        self._references = {
-            scenario.name: Reference(
-                exercise,
-                {**scenario.parameters, "seed": seed_for(secret, notebook, scenario.name)},
-                files,
-                seed_for(secret, notebook, scenario.name, "alone"),
-            )
-            for scenario in exercise.scenarios
-        }
-        self._deciding = [s.name for s in exercise.scenarios if s.decides]
-        self._others = [s for s in exercise.scenarios if not s.decides]
-        self._by_itself = len(exercise.gradients) > 1 and not exercise.stacked
+        self._diagnosis = Diagnosis(scenarios.exercise, settings.language)
 
-    @property
-    def _first(self) -> Reference:
-        return self._references[self._deciding[0]]
+    def finding(self, gradient: Gradient, answers: Answers) -> Finding:
+        """What is said of `gradient` in one student's `answers`."""
+        return _Case(self.scenarios, self._settings, self._diagnosis, gradient, answers).finding()
 
-    @property
-    def variables(self) -> tuple[str, ...]:
-        """Every variable that this notebook asks for."""
-        return tuple(self._first.targets)
 
-    def plan(self, takes: Mapping[str, tuple[str, ...]]) -> Plan:
-        """The runs that `judge` needs, and the one to look at."""
-        short = {name: self.exercise.public[name] for name in self.exercise.shortened}
-        runs = [Run(PUBLIC, short, display=True)]
-        for name, reference in self._references.items():
-            parameters = {k: v for k, v in reference.parameters.items() if k in self._varied(name)}
-            runs.append(Run(f"{name}/chain", parameters))
-            if self._by_itself and name in self._deciding:
-                runs.append(self._alone_run(f"{name}/alone", parameters, reference.replacements))
-        if self._by_itself:
-            first = self._deciding[0]
-            varied = runs[1].parameters
-            for upstream in self._redrawn():
-                replacements = self._first.redrawn(upstream)
-                key = f"{first}/alone/{upstream}"
-                runs.append(self._alone_run(key, varied, replacements))
-        return Plan(self.notebook, tuple(runs), takes)
+class _Standing(Enum):
+    """How a gradient stands in the chain, or alone: in all the deciding runs together."""
 
-    def _varied(self, scenario: str) -> set[str]:
-        found = next(s for s in self.exercise.scenarios if s.name == scenario)
-        return {"seed", *found.parameters, *self.exercise.shortened}
+    RIGHT = auto()
+    WRONG = auto()
+    NO_NUMBER = auto()  # nothing that could be compared, in at least one of them
+    NOT_ATTEMPTED = auto()
+    UNKNOWN = auto()  # nobody's fault but the grader's
 
-    def _alone_run(
-        self, key: str, parameters: Mapping[str, int | float], replacements: Mapping[str, Tensor]
-    ) -> Run:
-        graph = self.exercise.graph
-        given = [*graph.leaves, *(step.name for step in graph.steps)]
-        constants = list(vars(self._first.draws[0].constants))
-        return Run(
-            key,
-            parameters,
-            {"d" + name: tensor for name, tensor in replacements.items()},
-            (*given, *constants),
-        )
 
-    def _redrawn(self) -> list[str]:
-        """The upstream gradients, by forward name, of all steps that the chain cannot fully see."""
-        blind = [name for name in self.exercise.gradients if self._first.chain[name].blind]
-        consumers = {c.name for name in blind for c in self.exercise.graph.consumers[name]}
-        return [name for name in self.exercise.gradients if name in consumers]
+@dataclass(frozen=True)
+class _Case:
+    """One gradient of one student."""
 
-    def judge(
-        self, evidence: Evidence, cells: Sequence[Cell], untouched: Iterable[str]
-    ) -> dict[str, Judged]:
-        """A verdict for every variable. `untouched`: grade ids of answers that are the release's."""
-        hand = AnswerSheet(evidence, cells, frozenset(untouched))
-        return {variable: self._judge_one(variable, hand) for variable in self.variables}
+    scenarios: Scenarios
+    settings: Settings
+    diagnosis: Diagnosis
+    gradient: Gradient
+    answers: Answers
 
-    def _judge_one(self, variable: str, hand: AnswerSheet) -> Judged:
-        chain = [hand.answer(f"{name}/chain", variable) for name in self._deciding]
-        if hand.evidence.trouble or any(answer is None for answer in chain):
-            trouble = hand.evidence.trouble or "a hidden run did not reach its test cell"
-            return Judged(
-                Verdict.COULD_NOT_TELL, None, diagnoses=(Note("trouble", {"why": trouble}),)
-            )
-        answers = [answer for answer in chain if answer is not None]
-        if any(answer.kind == "skipped" for answer in answers):
-            return Judged(Verdict.NOT_ATTEMPTED, 0.0, remarks=(Note("skipped"),))
-        if all(answer.kind == "missing" for answer in answers) and (
-            hand.untouched_answer(variable)
-            or hand.failure(f"{self._deciding[0]}/chain", variable) is None
+    def finding(self) -> Finding:
+        match self.in_the_chain, self.alone:
+            case _Standing.UNKNOWN, _:
+                return self._could_not_tell()
+            case _Standing.NOT_ATTEMPTED, _:
+                return self._not_attempted()
+            case _Standing.RIGHT, (_Standing.RIGHT | _Standing.NO_NUMBER):
+                return self._right()
+            case _Standing.RIGHT, _:
+                return self._right_in_the_chain_only()
+            case _, _Standing.RIGHT:
+                return self._right_step()
+            case _, _Standing.WRONG:
+                return self._wrong_alone(self._named_alone)
+            case _:
+                return self._wrong_in_the_chain()
+
+    @cached_property
+    def in_the_chain(self) -> _Standing:
+        chain = self._chain
+        if (
+            self.answers.unjudged
+            or self.answers.evidence.trouble
+            or len(chain) < len(self.scenarios.deciding)
         ):
-            return Judged(Verdict.NOT_ATTEMPTED, 0.0)
+            return _Standing.UNKNOWN
+        if any(answer.kind == "skipped" for answer in chain):
+            return _Standing.NOT_ATTEMPTED
+        if all(answer.kind == "missing" for answer in chain) and (
+            self.answers.is_untouched(self.gradient)
+            or self.answers.failure(self._key("chain"), self.gradient) is None
+        ):
+            return _Standing.NOT_ATTEMPTED
+        if len(self._compared) < len(chain):
+            return _Standing.NO_NUMBER
+        return _Standing.RIGHT if all(c.right for c in self._compared) else _Standing.WRONG
 
-        targets = [self._references[name].targets[variable] for name in self._deciding]
-        compared = [
-            None if a.tensor is None else compare(a.tensor, t.want, t.scale, t.tolerance)
-            for a, t in zip(answers, targets, strict=True)
+    @cached_property
+    def alone(self) -> _Standing:
+        if not self._alone or len(self._alone) < len(self.scenarios.deciding):
+            return _Standing.NO_NUMBER
+        return _Standing.RIGHT if all(c.right for c, _ in self._alone) else _Standing.WRONG
+
+    @cached_property
+    def _chain(self) -> list[Answer]:
+        """The answers in the chain, one a deciding run; fewer where a run did not come to its test."""
+        keys = (f"{name}/chain" for name in self.scenarios.deciding)
+        found = (self.answers.get(key, self.gradient) for key in keys)
+        return [answer for answer in found if answer is not None]
+
+    @cached_property
+    def _compared(self) -> list[Comparison]:
+        """Of those answers, the numbers against what is wanted; fewer where one is no number."""
+        return [
+            compare(answer.tensor, target.want, target.scale, target.tolerance)
+            for name, answer in zip(self.scenarios.deciding, self._chain, strict=True)
+            for target in (self.scenarios.references[name].targets[self.gradient.variable],)
+            if answer.tensor is not None
         ]
-        right = all(c is not None and c.right for c in compared)
-        name = variable.removeprefix("d")
-        if not self._by_itself or name not in self.exercise.gradients:
-            return self._chain_only(variable, hand, answers, compared, right)
-        if right:
-            return self._right_in_the_chain(name, hand, answers, compared)
-        return self._wrong_in_the_chain(name, hand, answers, compared)
 
-    def _chain_only(
-        self,
-        variable: str,
-        hand: AnswerSheet,
-        answers: Sequence[Answer],
-        compared: Sequence[Comparison | None],
-        right: bool,
-    ) -> Judged:
-        if right:
-            return self._right(variable, hand, answers, compared)
-        name = variable.removeprefix("d")
-        asked = name in self.exercise.gradients
-        sightings = self._chain_sightings(name, answers) if asked else []
-        key = f"{self._deciding[0]}/chain"
-        return self._wrong(variable, hand, key, answers, compared, sightings)
+    @cached_property
+    def _alone(self) -> list[tuple[Comparison, Sighting]]:
+        """The numbers of the runs alone against what the step gives at their upstream gradients."""
+        found: list[tuple[Comparison, Sighting]] = []
+        if not self._has_runs_alone:
+            return found
+        for name in self.scenarios.deciding:
+            answer = self.answers.get(f"{name}/alone", self.gradient)
+            if answer is not None and answer.tensor is not None:
+                reference = self.scenarios.references[name]
+                want = reference.steps_alone[self.gradient.step]
+                comparison = compare(answer.tensor, want.want, want.scale)
+                found.append((comparison, Sighting(reference.alone, want, answer.tensor.double())))
+        return found
 
-    def _chain_sightings(self, name: str, answers: Sequence[Answer]) -> list[Sighting]:
+    @property
+    def _has_runs_alone(self) -> bool:
+        return self.scenarios.alone and bool(self.gradient.step)
+
+    @cached_property
+    def _named_alone(self) -> tuple[Note, ...]:
+        return self.diagnosis(self.gradient.step, [sighting for _, sighting in self._alone])
+
+    def _could_not_tell(self) -> Finding:
+        why = self.answers.evidence.trouble or "a hidden run did not reach its test cell"
+        note = self.answers.unjudged or Note("trouble", {"why": why})
+        return self._said(Verdict.COULD_NOT_TELL, None, diagnoses=(note,))
+
+    def _not_attempted(self) -> Finding:
+        skipped = any(answer.kind == "skipped" for answer in self._chain)
+        return self._said(Verdict.NOT_ATTEMPTED, 0.0, remarks=(Note("skipped"),) * skipped)
+
+    def _right(self, *more: Note) -> Finding:
+        remarks = []
+        if any(c.shape == "flat" for c in self._compared):
+            remarks.append(Note("flat_shape", self._shapes_in_the_chain()))
+        if self.answers.changed_later(self._key("chain"), self.gradient):
+            remarks.append(Note("aliased"))
+        remarks += self._other_sizes()
+        error = max(c.error for c in self._compared)
+        return self._said(Verdict.RIGHT, 1.0, error, remarks=(*remarks, *more))
+
+    def _right_in_the_chain_only(self) -> Finding:
+        """A short cut that takes no notice of its input; or a mistake that the chain cannot show."""
+        chain = self.scenarios.first.chain[self.gradient.step]
+        if chain.undetectable:
+            if chain.vanishes and all(_is_zero(answer) for answer in self._chain):
+                return self._right(Note("exact_zero"))
+            named = any(note.code in _NAMED_WHEN_UNDETECTABLE for note in self._named_alone)
+            if named or self._answers_to_each_upstream():
+                return self._wrong_alone(self._named_alone)
+        return self._right(Note("jumped"))
+
+    def _right_step(self) -> Finding:
+        error = max(comparison.error for comparison, _ in self._alone)
+        flat = [sighting for comparison, sighting in self._alone if comparison.shape == "flat"]
+        remarks = [Note("follow_through")]
+        if flat:
+            remarks.append(Note("flat_shape", _shapes(flat[0].got, flat[0].wanted.want)))
+        share = self.settings.right_step_share
+        return self._said(Verdict.RIGHT_STEP, share, error, remarks=tuple(remarks))
+
+    def _wrong_alone(self, named: tuple[Note, ...]) -> Finding:
+        worst, seen = max(self._alone, key=lambda one: one[0].error)
+        if all(_is_unspread(comparison) for comparison, _ in self._alone):
+            return self._unspread(worst.error, _shapes(seen.got, seen.wanted.want))
+        picture = residual(seen.got, seen.wanted.want, seen.wanted.scale)
+        return replace(self._wrong(worst.error, named), picture=picture)
+
+    def _wrong_in_the_chain(self) -> Finding:
+        """A wrong answer of which there are only the chain's numbers, or not even all of those."""
+        reasons = self.answers.why_no_number(
+            self._key("alone" if self._has_runs_alone else "chain"), self._chain[0], self.gradient
+        )
+        if self.in_the_chain is _Standing.NO_NUMBER:
+            return self._wrong(None, reasons)
+        error = max(c.error for c in self._compared)
+        if all(_is_unspread(c) for c in self._compared):
+            return self._unspread(error, self._shapes_in_the_chain())
+        sightings = [] if self._has_runs_alone else self._sightings_in_the_chain()
+        if not sightings:
+            return self._wrong(error, reasons)
+        worst = max(range(len(self._compared)), key=lambda at: self._compared[at].error)
+        reference = self.scenarios.references[self.scenarios.deciding[worst]]
+        target, got = reference.targets[self.gradient.variable], self._chain[worst].tensor
+        assert got is not None  # it was compared
+        picture = residual(got.double(), target.want, target.scale)
+        wrong = self._wrong(error, self.diagnosis(self.gradient.step, sightings))
+        return replace(wrong, picture=picture)
+
+    def _sightings_in_the_chain(self) -> list[Sighting]:
         """Every draw of every deciding run, at the true upstream gradients."""
-        found = []
-        for scenario, answer in zip(self._deciding, answers, strict=True):
-            points = self._references[scenario].points
-            if answer.tensor is None:
-                return []
+        exercise, found = self.scenarios.exercise, list[Sighting]()
+        if not self.gradient.step:
+            return []
+        for name, answer in zip(self.scenarios.deciding, self._chain, strict=True):
+            points = self.scenarios.references[name].points
+            assert answer.tensor is not None  # all were compared
             got = answer.tensor.double()
-            if not self.exercise.stacked:
+            if not exercise.stacked:
                 got = got.unsqueeze(0)
             elif got.dim() == 0 or got.shape[0] != len(points):
                 return []
             for point, one in zip(points, got, strict=True):
-                found.append(
-                    Sighting(point, wanted(self.exercise.graph, name, point, point.upstream), one)
-                )
+                at = wanted(exercise.graph, self.gradient.step, point, point.upstream)
+                found.append(Sighting(point, at, one))
         return found
 
-    def _right_in_the_chain(
-        self,
-        name: str,
-        hand: AnswerSheet,
-        answers: Sequence[Answer],
-        compared: Sequence[Comparison | None],
-    ) -> Judged:
-        alone = [self._alone(scenario, name, hand) for scenario in self._deciding]
-        verdict = self._right("d" + name, hand, answers, compared)
-        if any(one is None for one in alone):
-            return verdict  # the chain's word stands where the run alone gave no number
-        seen = [one for one in alone if one is not None]
-        if all(one.right for one in seen):
-            return verdict
-        chain = self._first.chain[name]
-        if chain.blind:
-            invisible = largest(chain.want) / chain.scale <= seen[0].comparison.tolerance
-            if invisible and all(a.tensor is not None and not a.tensor.any() for a in answers):
-                return _with_remark(verdict, Note("exact_zero"))
-            notes = self._diagnosis(name, [one.sighting for one in seen])
-            named = any(note.code in _NAMED_WHEN_INVISIBLE for note in notes)
-            if named or self._answers_to_each_upstream(name, hand):
-                return self._wrong_alone(name, hand, seen, notes)
-        return _with_remark(verdict, Note("jumped"))
-
-    def _wrong_in_the_chain(
-        self,
-        name: str,
-        hand: AnswerSheet,
-        answers: Sequence[Answer],
-        compared: Sequence[Comparison | None],
-    ) -> Judged:
-        alone = [self._alone(scenario, name, hand) for scenario in self._deciding]
-        if all(one is not None and one.right for one in alone):
-            error = max(one.comparison.error for one in alone if one is not None)
-            remarks = (Note("follow_through"), *self._shape_remarks(name, alone))
-            return Judged(
-                Verdict.RIGHT_STEP, self._settings.right_step_share, error, remarks=remarks
-            )
-        seen = [one for one in alone if one is not None]
-        if len(seen) == len(alone):
-            return self._wrong_alone(
-                name, hand, seen, self._diagnosis(name, [one.sighting for one in seen])
-            )
-        key = f"{self._deciding[0]}/alone"
-        return self._wrong("d" + name, hand, key, answers, compared, [])
-
-    def _wrong_alone(
-        self, name: str, hand: AnswerSheet, seen: Sequence["_Alone"], notes: tuple[Note, ...]
-    ) -> Judged:
-        unspread = all(
-            one.comparison.value_right and one.comparison.shape != "other" for one in seen
-        )
-        first = max(seen, key=lambda one: one.comparison.error)
-        right = first.sighting.wanted
-        drawn = residual(first.sighting.got, right.want, right.scale)
-        if unspread:
-            return Judged(
-                Verdict.WRONG,
-                self._settings.unspread_share,
-                first.comparison.error,
-                diagnoses=(Note("unspread", _shapes(first.sighting)),),
-            )
-        error = first.comparison.error
-        return Judged(Verdict.WRONG, 0.0, _finite(error), diagnoses=notes, picture=drawn)
-
-    def _right(
-        self,
-        variable: str,
-        hand: AnswerSheet,
-        answers: Sequence[Answer],
-        compared: Sequence[Comparison | None],
-    ) -> Judged:
-        remarks = []
-        seen = [c for c in compared if c is not None]
-        if any(c.shape == "flat" for c in seen):
-            want = self._first.targets[variable].want
-            got = answers[0].tensor
-            assert got is not None  # a comparison was made of it
-            remarks.append(Note("flat_shape", {"got": _size(got.shape), "want": _size(want.shape)}))
-        if variable in hand.changed(f"{self._deciding[0]}/chain"):
-            remarks.append(Note("aliased"))
-        for scenario in self._others:
-            if self._also_right(scenario, variable, hand):
-                continue
-            # Of a step below one that has the number, nothing is said: it only got what that one gave.
-            later = self.exercise.graph.consumers.get(variable.removeprefix("d"), ())
-            inherits = any(
-                "d" + step.name in self.variables
-                and not self._also_right(scenario, "d" + step.name, hand)
-                for step in later
-            )
-            if not inherits:
+    def _other_sizes(self) -> list[Note]:
+        """A remark for each run with other sizes that this answer, and none above it, is wrong in."""
+        notes = []
+        for scenario in self.scenarios.others:
+            key = f"{scenario.name}/chain"
+            wrong = not self._also_right(key, scenario.name, self.gradient)
+            if wrong and not any(
+                step.name == other.step and not self._also_right(key, scenario.name, other)
+                for step in self.scenarios.exercise.graph.consumers.get(self.gradient.step, ())
+                for other in (self._sibling(step.name),)
+            ):
                 sizes = ", ".join(f"{k} {v}" for k, v in scenario.parameters.items())
-                remarks.append(Note("one_batch_size", {"sizes": sizes}))
-        error = max(c.error for c in seen)
-        return Judged(Verdict.RIGHT, 1.0, error, remarks=tuple(remarks))
+                notes.append(Note("one_batch_size", {"sizes": sizes}))
+        return notes
 
-    def _also_right(self, scenario: Scenario, variable: str, hand: AnswerSheet) -> bool:
-        answer = hand.answer(f"{scenario.name}/chain", variable)
+    def _sibling(self, step: str) -> Gradient:
+        """The gradient of another step of the same notebook; of no step where it is not asked for."""
+        variables = {name: variable for variable, name in self.scenarios.steps.items() if name}
+        known = step in variables
+        return replace(self.gradient, step=step if known else "", variable=variables.get(step, ""))
+
+    def _also_right(self, key: str, scenario: str, gradient: Gradient) -> bool:
+        answer = self.answers.get(key, gradient)
         if answer is None:
             return True  # the run was not made: nothing is remarked
-        target = self._references[scenario.name].targets[variable]
+        target = self.scenarios.references[scenario].targets[gradient.variable]
         if answer.tensor is None:
             return False
         return compare(answer.tensor, target.want, target.scale, target.tolerance).right
 
-    def _wrong(
-        self,
-        variable: str,
-        hand: AnswerSheet,
-        key: str,
-        answers: Sequence[Answer],
-        compared: Sequence[Comparison | None],
-        sightings: Sequence[Sighting],
-    ) -> Judged:
-        """A wrong answer of which there are only the chain's numbers, or not even all of those."""
-        seen = [c for c in compared if c is not None]
-        complete = len(seen) == len(compared)
-        if complete and all(c.value_right and c.shape != "other" for c in seen):
-            shapes = {
-                "got": _size(answers[0].tensor.shape) if answers[0].tensor is not None else "",
-                "want": _size(self._first.targets[variable].want.shape),
-            }
-            return Judged(
-                Verdict.WRONG,
-                self._settings.unspread_share,
-                max(c.error for c in seen),
-                diagnoses=(Note("unspread", shapes),),
-            )
-        error = _finite(max(c.error for c in seen)) if complete else None
-        if sightings:
-            name = variable.removeprefix("d")
-            worst = max(range(len(seen)), key=lambda i: seen[i].error)
-            target = self._references[self._deciding[worst]].targets[variable]
-            got = answers[worst].tensor
-            drawn = None if got is None else residual(got.double(), target.want, target.scale)
-            return Judged(
-                Verdict.WRONG, 0.0, error, diagnoses=self._diagnosis(name, sightings), picture=drawn
-            )
-        reason = hand.why_no_number(key, variable, answers)
-        return Judged(Verdict.WRONG, 0.0, error, diagnoses=reason)
-
-    def _alone(self, scenario: str, name: str, hand: AnswerSheet) -> "_Alone | None":
-        key = f"{scenario}/alone"
-        answer = hand.answer(key, "d" + name)
-        if answer is None or answer.tensor is None:
-            return None
-        reference = self._references[scenario]
-        return _Alone.at(reference.alone, reference.steps_alone[name], answer.tensor)
-
-    def _answers_to_each_upstream(self, name: str, hand: AnswerSheet) -> bool:
-        """Whether the answer changes with each of its upstream gradients: a local computation."""
-        first = self._deciding[0]
-        before = hand.answer(f"{first}/alone", "d" + name)
-        consumers = [c.name for c in self.exercise.graph.consumers[name]]
+    def _answers_to_each_upstream(self) -> bool:
+        """Whether the answer changes with each of its upstream gradients: a computation of this step."""
+        before = self.answers.get(self._key("alone"), self.gradient)
+        consumers = self.scenarios.exercise.graph.consumers[self.gradient.step]
         for consumer in consumers:
-            after = hand.answer(f"{first}/alone/{consumer}", "d" + name)
+            after = self.answers.get(self._key(f"alone/{consumer.name}"), self.gradient)
             if before is None or after is None or before.tensor is None or after.tensor is None:
                 return False
             if torch.equal(before.tensor, after.tensor):
                 return False
         return bool(consumers)
 
-    def _shape_remarks(self, name: str, alone: Sequence["_Alone | None"]) -> list[Note]:
-        flat = [one for one in alone if one is not None and one.comparison.shape == "flat"]
-        return [Note("flat_shape", _shapes(flat[0].sighting))] if flat else []
+    def _key(self, run: str) -> str:
+        return f"{self.scenarios.deciding[0]}/{run}"
+
+    def _shapes_in_the_chain(self) -> dict[str, str]:
+        got, want = self._chain[0].tensor, self.scenarios.first.targets[self.gradient.variable].want
+        assert got is not None  # it was compared
+        return _shapes(got, want)
+
+    def _unspread(self, error: float, shapes: dict[str, str]) -> Finding:
+        share, note = self.settings.unspread_share, Note("unspread", shapes)
+        return self._said(Verdict.WRONG, share, error, diagnoses=(note,))
+
+    def _wrong(self, error: float | None, diagnoses: tuple[Note, ...]) -> Finding:
+        finite = error if error is not None and error < float("inf") else None
+        return self._said(Verdict.WRONG, 0.0, finite, diagnoses=diagnoses)
+
+    def _said(
+        self,
+        verdict: Verdict,
+        share: float | None,
+        error: float | None = None,
+        remarks: tuple[Note, ...] = (),
+        diagnoses: tuple[Note, ...] = (),
+    ) -> Finding:
+        return self.gradient.finding(verdict, share, error, remarks, diagnoses)
 
 
-@dataclass(frozen=True, slots=True)
-class _Alone:
-    """One answer of a run "alone", against what it should be there."""
-
-    comparison: Comparison
-    sighting: Sighting
-
-    @classmethod
-    def at(cls, point: Point, want: Wanted, got: Tensor) -> "_Alone":
-        return cls(compare(got, want.want, want.scale), Sighting(point, want, got.double()))
-
-    @property
-    def right(self) -> bool:
-        return self.comparison.right
+def _is_zero(answer: Answer) -> bool:
+    return answer.tensor is not None and not answer.tensor.any()
 
 
-def _with_remark(judged: Judged, remark: Note) -> Judged:
-    return Judged(
-        judged.verdict, judged.share, judged.error, (*judged.remarks, remark), judged.diagnoses
-    )
+def _is_unspread(comparison: Comparison) -> bool:
+    """Whether the value is right, but not there for every entry along an axis."""
+    return comparison.value_right and comparison.shape != "other"
 
 
-def _shapes(sighting: Sighting) -> dict[str, str]:
-    return {"got": _size(sighting.got.shape), "want": _size(sighting.wanted.want.shape)}
+def _shapes(got: Tensor, want: Tensor) -> dict[str, str]:
+    return {"got": _size(got.shape), "want": _size(want.shape)}
 
 
 def _size(shape: Sequence[int]) -> str:
     return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
-
-
-def _finite(error: float) -> float | None:
-    return error if error < float("inf") else None

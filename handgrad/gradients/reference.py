@@ -23,16 +23,16 @@ class Wanted:
     want: Tensor
     scale: float
 
-    def invisible(self, consumer: str) -> bool:
-        """Whether that consumer's part drowns in the tolerance, so that leaving it out does not show."""
-        return largest(self.parts[consumer]) / self.scale <= TOLERANCE
+    @property
+    def vanishes(self) -> bool:
+        """Whether all of it is below the tolerance: then a wrong sign is rounding noise as well."""
+        return largest(self.want) / self.scale <= TOLERANCE
 
     @property
-    def blind(self) -> bool:
-        """Whether something about this gradient cannot be seen: a branch, or all of it."""
-        if largest(self.want) / self.scale <= TOLERANCE:
-            return True
-        return len(self.parts) > 1 and any(self.invisible(consumer) for consumer in self.parts)
+    def undetectable(self) -> bool:
+        """Whether some mistake cannot be seen here: in one of several branches, or in all of it."""
+        parts = [largest(part) / self.scale for part in self.parts.values()]
+        return self.vanishes or (len(parts) > 1 and min(parts) <= TOLERANCE)
 
 
 @dataclass(frozen=True, slots=True)

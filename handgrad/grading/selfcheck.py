@@ -6,8 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from handgrad.assignment.assignment import Assignment, load_module
+from handgrad.assignment.source import Source
 from handgrad.errors import UserError
-from handgrad.grading.mark import Marker
+from handgrad.grading import process
+from handgrad.grading.workers import Workers, cores
+from handgrad.notebooks.intake import Submission
 from handgrad.verdict import Finding, Note, Report, Verdict
 
 _ANY = "_any"
@@ -81,19 +84,32 @@ def selfcheck(root: Path, name: str) -> Iterator[Outcome]:
     if (assignment.graders / "variations.py").is_file():
         table = load_module(assignment.graders, "variations")
         wrong, right = table.WRONG, table.RIGHT
-    with Marker(assignment) as marker:
-        yield _blank(marker.mark("blank", released).report)
-        yield _solved("the instructor's solution", marker.mark("solution", _files(sources)).report)
-    for stem in assignment.exercises:
-        with Marker(assignment.only(stem)) as marker:
-            for form in (one for one in right if one.notebook == stem):
-                report = marker.mark("right", {stem: edited(sources[stem], form.cells)}).report
-                yield _solved(f"{stem} {form.name}", report)
-            for slip in (one for one in wrong if one.notebook == stem):
-                slip = _as_called(slip, assignment)
-                data = edited(sources[stem], {slip.cell: slip.code})
-                gradients = {f"d{name}" for name in assignment.exercises[stem].gradients}
-                yield _slipped(slip, marker.mark("slip", {stem: data}).report, gradients)
+    blank = _graded(Source(root, name), [released, _files(sources)])
+    yield _blank(next(blank))
+    yield _solved("the instructor's solution", next(blank))
+    for stem, exercise in assignment.exercises.items():
+        forms = [one for one in right if one.notebook == stem]
+        slips = [_as_called(one, assignment) for one in wrong if one.notebook == stem]
+        changes = [*(one.cells for one in forms), *({one.cell: one.code} for one in slips)]
+        files = [{stem: edited(sources[stem], cells)} for cells in changes]
+        reports = _graded(Source(root, name, only=(stem,)), files)
+        for form in forms:
+            yield _solved(f"{stem} {form.name}", next(reports))
+        for slip in slips:
+            yield _slipped(slip, next(reports), {f"d{name}" for name in exercise.gradients})
+
+
+def _graded(source: Source, submissions: Sequence[Mapping[str, bytes]]) -> Iterator[Report]:
+    """Their reports, in their order, from as many processes as there are cores."""
+    if not submissions:
+        return
+    with Workers(min(cores(), len(submissions)), process.host, (source,)) as workers:
+        futures = [
+            workers.submit(process.grade, "selfcheck", Submission(files, {}))
+            for files in submissions
+        ]
+        for future in futures:
+            yield future.result().report
 
 
 def edited(notebook: Mapping[str, object], cells: Mapping[str, str]) -> bytes:

@@ -57,8 +57,8 @@ class SubmissionExporter(NotebookExporter):
         if coursedir is None or resources is None or _root(coursedir) not in path.parents:
             return super().from_filename(filename, resources, **kwargs)
         about = resources["nbgrader"]
-        marked = _session(coursedir, about["assignment"])
-        text = marked.notebook(about["student"], path.parent, path.stem)
+        graded = _session(coursedir, about["assignment"])
+        text = graded.notebook(about["student"], path.parent, path.stem)
         return text, {**resources, "output_extension": self.file_extension}
 
     def from_notebook_node(
@@ -80,9 +80,9 @@ class Mark(NbGraderPreprocessor):  # type: ignore[misc]
     ) -> tuple[NotebookNode, _Resources]:
         """Each test cell shows the reason and, where there is a mark, the points."""
         about = resources["nbgrader"]
-        marked = _session(coursedir_of(self), about["assignment"])
+        graded = _session(coursedir_of(self), about["assignment"])
         folder = _folder(coursedir_of(self), about["student"], about["assignment"])
-        text = marked.notebook(about["student"], folder, about["notebook"])
+        text = graded.notebook(about["student"], folder, about["notebook"])
         return nbjson.reads(text), resources  # type: ignore[no-untyped-call]
 
 
@@ -99,10 +99,10 @@ class SaveMarks(NbGraderPreprocessor):  # type: ignore[misc]
         """Write the marks of this notebook to the gradebook."""
         about = resources["nbgrader"]
         coursedir = coursedir_of(self)
-        marked = _session(coursedir, about["assignment"])
+        graded = _session(coursedir, about["assignment"])
         folder = _folder(coursedir, about["student"], about["assignment"])
-        marked.save(about["student"], folder, about["notebook"], about["db_url"])
-        for said in marked.remarks(about["student"], about["notebook"]):
+        graded.save(about["student"], folder, about["notebook"], about["db_url"])
+        for said in graded.remarks(about["student"], about["notebook"]):
             self.log.warning("%s, %s: %s", about["student"], about["notebook"], said)
         return nb, resources
 
@@ -116,8 +116,8 @@ class KeepRecord(NbGraderPreprocessor):  # type: ignore[misc]
         """Keep the report, for the class report and for the next run."""
         about, coursedir = resources["nbgrader"], coursedir_of(self)
         folder = _folder(coursedir, about["student"], about["assignment"])
-        marked = _session(coursedir, about["assignment"])
-        marked.finish(about["student"], folder, about["notebook"])
+        graded = _session(coursedir, about["assignment"])
+        graded.finish(about["student"], folder, about["notebook"])
         return nb, resources
 
 

@@ -4,7 +4,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from handgrad.limits import Limits
 from handgrad.notebooks.matching import slots_of
 from handgrad.notebooks.notebookfile import parse
 from handgrad.plaintext import line
-from handgrad.verdict import Finding, Note, Report, Verdict
+from handgrad.verdict import Note, Report
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -23,7 +23,7 @@ SECRET = "submission_secret.txt"  # nbgrader's: what only this student can fetch
 _CANDIDATES = 10  # notebooks of other names that are looked into
 _UNTOLD = frozenset({TIMESTAMP, SECRET, ".ipynb_checkpoints", "__pycache__", ".DS_Store"})
 # Why a notebook is judged by nobody: it is there, and it is not the student's fault alone.
-_UNJUDGED = frozenset({"renamed", "unreadable"})
+UNJUDGED = frozenset({"renamed", "unreadable"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,42 +197,10 @@ def _renamed(
     return {stem: ", ".join(names) for stem, names in found.items()}
 
 
-def settled(report: Report, taken: Submission) -> Report:
-    """`report` with what the folder said of each notebook.
-
-    A notebook that is there, but under another name or as something that cannot be read, gets neither
-    a mark nor a zero: a person is told. One that is simply not there gets what the graders gave it.
-    """
-    problems = dict(report.problems)
-    for stem, notes in taken.problems.items():
-        kept = tuple(note for note in problems.get(stem, ()) if note.code != "missing")
-        problems[stem] = notes + tuple(note for note in kept if note not in notes)
-    unjudged = {
-        stem: note for stem, notes in problems.items() for note in notes if note.code in _UNJUDGED
-    }
-    findings = tuple(
-        _unjudged(finding, unjudged[finding.notebook]) if finding.notebook in unjudged else finding
-        for finding in report.findings
-    )
-    return replace(report, findings=findings, problems=problems)
-
-
 def unjudged(report: Report) -> frozenset[str]:
     """The notebooks that were handed in and that nobody could judge."""
     return frozenset(
         stem
         for stem, notes in report.problems.items()
-        if any(note.code in _UNJUDGED for note in notes)
-    )
-
-
-def _unjudged(finding: Finding, why: Note) -> Finding:
-    return replace(
-        finding,
-        verdict=Verdict.COULD_NOT_TELL,
-        points=None,
-        error=None,
-        remarks=(),
-        diagnoses=(why,),
-        picture=None,
+        if any(note.code in UNJUDGED for note in notes)
     )

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 _PROBLEMS_ID = "handgrad-problems"
 
 
+def shown(
+    notebooks: "Mapping[str, NotebookNode]", report: Report, settings: Settings
+) -> dict[str, str]:
+    """The texts of the notebooks that are kept: with each finding under its test cell."""
+    return {
+        stem: serialised(annotated(notebook, stem, report, settings))
+        for stem, notebook in notebooks.items()
+    }
+
+
 def annotated(
     notebook: "NotebookNode", stem: str, report: Report, settings: Settings
 ) -> "NotebookNode":

@@ -49,8 +49,11 @@ class Records:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None  # cut off by a full disk, or written by another version: it is made again
 
-    def write(self, record: Record) -> None:
-        """Keep a record; whoever reads meanwhile finds the old one or the new one, whole."""
+    def write(self, record: Record, traceback: str = "") -> None:
+        """Keep a record; whoever reads meanwhile finds the old one or the new one, whole.
+
+        `traceback` is that of a fault of ours, for a developer, in a file of its own beside it.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         table = {
             "version": _VERSION,
@@ -59,7 +62,13 @@ class Records:
             "report": report_to_json(record.report),
         }
         text = json.dumps(table, ensure_ascii=False)
-        atomic.write(self._path(record.report.student), text)
+        path = self._path(record.report.student)
+        atomic.write(path, text)
+        told = path.with_suffix(".traceback.txt")
+        if traceback:
+            atomic.write(told, traceback)
+        else:
+            told.unlink(missing_ok=True)
 
     def all(self) -> Iterator[Record]:
         """Every record that can be read, by student."""
@@ -91,7 +100,6 @@ def report_to_json(report: Report) -> dict[str, object]:
             {"notebook": each.notebook, "cell": each.cell, "what": each.what, "line": each.line}
             for each in report.integrity
         ],
-        "digest": report.digest,
     }
 
 
@@ -135,7 +143,6 @@ def report_from_json(table: Mapping[str, Any]) -> Report:
             )
             for each in table["integrity"]
         ),
-        digest=str(table["digest"]),
     )
 
 

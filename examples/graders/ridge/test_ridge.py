@@ -3,6 +3,6 @@
 NOTEBOOK = "ridge"
 
 
-def test_answer(answer):
+def test_gradient(gradient):
     """The answer is the gradient of the loss."""
-    answer.must_be_right()
+    gradient.must_be_right()

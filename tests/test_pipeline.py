@@ -1,12 +1,11 @@
-"""Marker: from bytes to a report, with the sandbox and the graders that people will use."""
+"""From bytes to a report, with the sandbox and the graders that people will use."""
 
 import json
 from pathlib import Path
 
 import pytest
+from pool import grader
 
-from handgrad.assignment.assignment import Assignment
-from handgrad.grading.mark import Marker
 from handgrad.grading.selfcheck import edited
 from handgrad.verdict import Verdict
 
@@ -21,9 +20,9 @@ def sources() -> dict[str, dict[str, object]]:
 
 
 @pytest.fixture(scope="module")
-def marker():
-    with Marker(Assignment.load(ROOT, "backprop")) as marker:
-        yield marker
+def graded():
+    with grader(ROOT, "backprop") as one:
+        yield one
 
 
 def solved(sources, **cells: str) -> dict[str, bytes]:
@@ -35,38 +34,38 @@ def finding(report, name, notebook=STEMS[0]):
     return next(f for f in report.findings if (f.notebook, f.name) == (notebook, name))
 
 
-def test_the_same_bytes_give_the_same_report(marker, sources):
+def test_the_same_bytes_give_the_same_report(graded, sources):
     files = solved(sources, dlogits="dlogits = dnorm_logits")
-    assert marker.mark("ada", files).report == marker.mark("ada", files).report
+    assert graded.report(files) == graded.report(files)
 
 
-def test_numbers_pasted_from_the_public_seed_earn_nothing(marker, sources):
+def test_numbers_pasted_from_the_public_seed_earn_nothing(graded, sources):
     files = solved(sources, dprobs="dprobs = torch.full((32, 27), 0.5)", dh="dh = h * 0 + 1")
-    report = marker.mark("ada", files).report
+    report = graded.report(files)
     assert finding(report, "dprobs").points == 0
     assert finding(report, "dh").points == 0
 
 
-def test_a_missing_notebook_is_not_attempted_and_said_to_be_missing(marker, sources):
+def test_a_missing_notebook_is_not_attempted_and_said_to_be_missing(graded, sources):
     files = solved(sources)
     del files["2_cross_entropy"]
-    report = marker.mark("ada", files).report
+    report = graded.report(files)
     assert finding(report, "dlogits", "2_cross_entropy").verdict is Verdict.NOT_ATTEMPTED
     assert [note.code for note in report.problems["2_cross_entropy"]] == ["missing"]
     assert finding(report, "dhprebn", "3_batch_norm").verdict is Verdict.RIGHT
 
 
-def test_an_unreadable_notebook_gets_no_mark_and_no_zero_and_costs_no_other(marker, sources):
+def test_an_unreadable_notebook_gets_no_mark_and_no_zero_and_costs_no_other(graded, sources):
     files = {**solved(sources), "3_batch_norm": b'{"cells": ['}
-    report = marker.mark("ada", files).report
+    report = graded.report(files)
     assert finding(report, "dhprebn", "3_batch_norm").verdict is Verdict.COULD_NOT_TELL
     assert finding(report, "dhprebn", "3_batch_norm").points is None
     assert report.points is None
     assert finding(report, "dlogits", "2_cross_entropy").verdict is Verdict.RIGHT
 
 
-def test_a_skipped_gradient_earns_nothing_and_those_after_it_are_graded_fairly(marker, sources):
-    report = marker.mark("ada", solved(sources, dlogits='dlogits = skip("logits")')).report
+def test_a_skipped_gradient_earns_nothing_and_those_after_it_are_graded_fairly(graded, sources):
+    report = graded.report(solved(sources, dlogits='dlogits = skip("logits")'))
     skipped = finding(report, "dlogits")
     assert skipped.verdict is Verdict.NOT_ATTEMPTED
     assert [note.code for note in skipped.remarks] == ["skipped"]
@@ -74,20 +73,20 @@ def test_a_skipped_gradient_earns_nothing_and_those_after_it_are_graded_fairly(m
     assert all(f.points == f.max_points for f in later)
 
 
-def test_a_gradient_that_changes_after_it_was_checked_earns_a_remark(marker, sources):
+def test_a_gradient_that_changes_after_it_was_checked_earns_a_remark(graded, sources):
     code = (
         "dlogits = dnorm_logits\n"
         "dlogits += F.one_hot(logits.max(1).indices, logits.shape[1]) * dlogit_maxes"
     )
     # In the chain dlogit_maxes is rounding noise, so that noise is what changes.
-    report = marker.mark("ada", solved(sources, dlogits=code)).report
+    report = graded.report(solved(sources, dlogits=code))
     assert finding(report, "dnorm_logits").verdict is Verdict.RIGHT
     assert [note.code for note in finding(report, "dnorm_logits").remarks] == ["aliased"]
 
 
-def test_a_batch_size_in_numbers_is_right_with_a_remark(marker, sources):
+def test_a_batch_size_in_numbers_is_right_with_a_remark(graded, sources):
     code = "dlogprobs = torch.zeros_like(logprobs); dlogprobs[range(32), Yb] = -1.0 / 32"
-    report = marker.mark("ada", solved(sources, dlogprobs=code)).report
+    report = graded.report(solved(sources, dlogprobs=code))
     assert {found.verdict for found in report.findings} == {Verdict.RIGHT}
     said = {
         found.name
@@ -97,16 +96,16 @@ def test_a_batch_size_in_numbers_is_right_with_a_remark(marker, sources):
     assert said == {"dlogprobs"}  # and of no step below it
 
 
-def test_autograd_is_refused_in_the_cell_and_listed_with_its_line(marker, sources):
+def test_autograd_is_refused_in_the_cell_and_listed_with_its_line(graded, sources):
     code = "(dh,) = torch.autograd.grad(loss, h)"
-    report = marker.mark("ada", solved(sources, dh=code)).report
+    report = graded.report(solved(sources, dh=code))
     assert finding(report, "dh").points == 0
     assert any(line.line == code for line in report.integrity)
 
 
-def test_a_backward_that_raises_is_wrong_with_its_error_and_not_taken_for_blank(marker, sources):
+def test_a_backward_that_raises_is_wrong_with_its_error_and_not_taken_for_blank(graded, sources):
     code = "def backward(**values):\n    return values['no_such_value']"
     files = {**solved(sources), "4_training": edited(sources["4_training"], {"backward": code})}
-    found = finding(marker.mark("ada", files).report, "dW2", "4_training")
+    found = finding(graded.report(files), "dW2", "4_training")
     assert found.verdict is Verdict.WRONG
     assert found.diagnoses[0].parts["ename"] == "KeyError"

@@ -1,0 +1,74 @@
+"""One student's answers to one notebook, looked up in the way that judging asks for them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from handgrad.evidence import Answer, CellResult, Evidence
+from handgrad.plan import Cell
+from handgrad.verdict import Gradient, Note
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the runs of one notebook gave, and the notebook's code cells.
+
+    `untouched` are the grade ids of answer cells that are as they were released. `unjudged` is why
+    nobody may judge the notebook, whatever it gave.
+    """
+
+    evidence: Evidence
+    cells: Sequence[Cell] = ()
+    untouched: frozenset[str] = frozenset()
+    unjudged: Note | None = None
+
+    def get(self, key: str, gradient: Gradient) -> Answer | None:
+        """The answer in the run called `key`; None where the run or its test cell was not reached."""
+        run = self.evidence.runs.get(key)
+        return None if run is None else run.answers.get(gradient.variable)
+
+    def changed_later(self, key: str, gradient: Gradient) -> bool:
+        """Whether the variable had other values at the end of the run than when it was taken."""
+        run = self.evidence.runs.get(key)
+        return run is not None and gradient.variable in run.changed
+
+    def is_untouched(self, gradient: Gradient) -> bool:
+        cell = self._cell(gradient)
+        return cell is not None and cell.grade_id in self.untouched
+
+    def failure(self, key: str, gradient: Gradient) -> CellResult | None:
+        """How the gradient's own cell, or one between it and its test, failed in that run, if any did."""
+        run, cell = self.evidence.runs.get(key), self._cell(gradient)
+        if run is None or cell is None:
+            return None
+        tests = (c.index for c in self.cells if c.grade_id == gradient.grade_id)
+        last = next(tests, cell.index)
+        return next(
+            (r for r in run.cells if cell.index <= r.index <= last and r.status != "ok"), None
+        )
+
+    def why_no_number(self, key: str, chain: Answer, gradient: Gradient) -> tuple[Note, ...]:
+        """Why a run gave nothing to compare: what was answered instead, or how the cell failed.
+
+        `chain` is the answer in the chain, for a run that did not come to the gradient's test.
+        """
+        answer = self.get(key, gradient) or chain
+        if answer.kind == "unusable":
+            return (Note("unusable", {"why": answer.why}),)
+        failure = self.failure(key, gradient)
+        if failure is None:
+            return ()
+        if failure.status == "raised":
+            return (Note("raised", {"ename": failure.ename, "evalue": failure.evalue[:200]}),)
+        return (Note(failure.status.replace(" ", "_"), {"cell": gradient.variable}),)
+
+    def _cell(self, gradient: Gradient) -> Cell | None:
+        """The cell that should compute it: the one named after it, else the last one before its test."""
+        found = None
+        for cell in self.cells:
+            if cell.kind == "answer":
+                if cell.grade_id == gradient.variable:
+                    return cell
+                found = cell
+            if cell.grade_id == gradient.grade_id:
+                break
+        return found

@@ -1,0 +1,161 @@
+"""One submission from its files to its report: read, run, judge. What comes of it is recorded elsewhere."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from handgrad.assignment.assignment import Assignment
+from handgrad.errors import UserError
+from handgrad.evidence import Evidence
+from handgrad.gradients.lookup import Answers
+from handgrad.grading.graded import Graded
+from handgrad.grading.graders import Find, in_session
+from handgrad.notebooks.display import clean_outputs
+from handgrad.notebooks.intake import UNJUDGED, Submission
+from handgrad.notebooks.submission import Prepared, blank, prefix, read
+from handgrad.pages.annotate import shown
+from handgrad.plan import PUBLIC
+from handgrad.sandbox.execute import Executor
+from handgrad.sandbox.launch import Launched
+from handgrad.verdict import IntegrityLine, Note, Report
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Notebook:
+    """One notebook of a submission, put back on the release, and all that is odd about it.
+
+    `unjudged` is why nobody may judge it although it is there.
+    """
+
+    restored: Prepared
+    problems: tuple[Note, ...]
+    unjudged: Note | None
+
+
+class Pipeline:
+    """Grades submissions of one assignment, one after the other; what takes long was made before."""
+
+    def __init__(self, assignment: Assignment, sandbox: Executor, find: Find) -> None:
+        """`find` has the graders look at the answers (see `graders.in_session`)."""
+        self.assignment = assignment
+        self._sandbox = sandbox
+        self._find = find
+
+    def wait(self) -> None:
+        """Wait until the sandbox is ready. Raises UserError where it cannot be."""
+        self._sandbox.wait()
+
+    def grade(self, student: str, submission: Submission) -> Graded:
+        """The same submission and assignment give the same report.
+
+        Raises UserError where the sandbox cannot be started again after it was lost.
+        """
+        notebooks = read_all(self.assignment, submission)
+        evidence = self._sandbox.run(
+            {stem: notebooks[stem].restored.cells for stem in self.assignment.exercises}
+        )
+        findings = self._find(answers_of(notebooks, evidence))
+        report = Report(
+            student,
+            self.assignment.name,
+            findings,
+            {stem: one.problems for stem, one in notebooks.items() if one.problems},
+            tuple(_integrity(evidence)),
+        )
+        present = {stem: one for stem, one in notebooks.items() if stem not in submission.absent}
+        ran = {stem: _as_it_ran(one, evidence.get(stem)) for stem, one in present.items()}
+        return Graded(
+            report,
+            self.assignment.digest,
+            shown(ran, report, self.assignment.settings),
+            {stem: one.restored.untouched for stem, one in present.items()},
+        )
+
+
+def read_all(assignment: Assignment, submission: Submission) -> dict[str, Notebook]:
+    """Each notebook by stem; the released one itself where the student's cannot be read."""
+    return {stem: _read(assignment, stem, submission) for stem in assignment.notebooks}
+
+
+def _read(assignment: Assignment, stem: str, submission: Submission) -> Notebook:
+    released, data = assignment.release[stem], submission.files.get(stem)
+    problems = submission.problems.get(stem, ())
+    restored = blank(released)
+    if data is not None:
+        try:
+            restored = read(data, released, assignment.settings.limits, f"{stem}.ipynb")
+        except UserError as error:
+            problems = (*problems, Note("unreadable", {"why": error.fact}))
+    elif not problems:
+        problems = (Note("missing"),)
+    problems = (*problems, *restored.problems)
+    unjudged = next((note for note in problems if note.code in UNJUDGED), None)
+    return Notebook(restored, problems, unjudged)
+
+
+def answers_of(
+    notebooks: Mapping[str, Notebook], evidence: Mapping[str, Evidence]
+) -> dict[str, Answers]:
+    """What the graders are shown: by notebook, the evidence and the cells that it came of."""
+    return {
+        stem: Answers(
+            seen,
+            notebooks[stem].restored.cells,
+            notebooks[stem].restored.untouched,
+            notebooks[stem].unjudged,
+        )
+        for stem, seen in evidence.items()
+    }
+
+
+def _integrity(evidence: Mapping[str, Evidence]) -> Iterator[IntegrityLine]:
+    for stem, seen in evidence.items():
+        for attempt in seen.attempts:
+            yield IntegrityLine(stem, attempt.cell, attempt.what, attempt.line)
+
+
+def _as_it_ran(notebook: Notebook, evidence: Evidence | None) -> "NotebookNode":
+    """The notebook with the outputs of the run on its own parameters."""
+    book = notebook.restored.notebook
+    public = evidence.runs.get(PUBLIC) if evidence is not None else None
+    for result in public.cells if public is not None else ():
+        book.cells[result.index].outputs = clean_outputs(result.outputs)
+    return book
+
+
+def sandbox_of(
+    assignment: Assignment, *, sandboxed: bool = True, launched: Launched | None = None
+) -> Executor:
+    """The sandbox that runs this assignment's notebooks; `launched` is a worker started before."""
+    # Every tensor here is small: with more threads torch spends its time handing them over.
+    torch.set_num_threads(1)
+    return Executor(
+        assignment.files,
+        assignment.plans,
+        {stem: prefix(assignment.release[stem]) for stem in assignment.exercises},
+        assignment.settings.limits,
+        sandboxed=sandboxed,
+        launched=launched,
+    )
+
+
+def with_pipeline(
+    assignment: Assignment,
+    use: Callable[[Pipeline], T],
+    *,
+    sandboxed: bool = True,
+    launched: Launched | None = None,
+) -> T:
+    """What `use` gives when it is called with a pipeline, in the run loop of a pytest session.
+
+    The graders are collected while the sandbox gets ready. Raises UserError where one of them cannot be.
+    """
+    with sandbox_of(assignment, sandboxed=sandboxed, launched=launched) as sandbox:
+        return in_session(assignment, lambda find: use(Pipeline(assignment, sandbox, find)))
