@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from jailed import GIVEN, LIMITS, PLAN, answer, cell, cells, executor, play, values
+from jailed import GIVEN, LIMITS, PLAN, REPLACED, answer, cell, cells, executor, play, values
 
 from handgrad.plan import Cell
 from handgrad.sandbox.execute import Executor
@@ -30,9 +30,6 @@ DOORS = {
     "backward in a file": (
         "open('mine.py', 'w').write('def f(t): t.sum().backward()')\nimport mine\nmine.f(x)"
     ),
-    "grad": "dy = x.grad",
-    "grad by getattr": "dy = getattr(x, 'gr' + 'ad')",
-    "grad in text": "exec('dy = x.' + 'grad')",
     "requires_grad": "x.requires_grad = True",
     "requires_grad_": "x.requires_grad_()",
     "retain_grad": "x.retain_grad()",
@@ -89,6 +86,32 @@ def test_a_shut_door_raises_in_the_students_cell_and_is_noted(jail: Executor, so
     assert evidence.attempts
     assert all(attempt.cell == 10 for attempt in evidence.attempts)
     assert any(attempt.line in source for attempt in evidence.attempts)
+
+
+GRADS = {
+    "by name": "dy = {}.grad",
+    "by getattr": "dy = getattr({}, 'gr' + 'ad')",
+    "in text": "exec('dy = {}.' + 'grad')",
+    "copied": "dy = {}.grad.clone()",
+}
+
+
+@pytest.mark.parametrize("source", GRADS.values(), ids=GRADS)
+def test_the_grad_of_a_given_value_stands_for_an_answer_and_earns_as_much_as_skip(
+    jail: Executor, source: str
+) -> None:
+    evidence = play(jail, cells(source.format("y"), dx="dx = y.grad * 2"))
+    for run in ("chain", "alone"):
+        assert answer(evidence, "dy", run).kind == "skipped"
+    assert values(evidence, "dx", "alone") == (2 * REPLACED).flatten().tolist()
+    assert {attempt.cell for attempt in evidence.attempts} == {10, 12}
+
+
+@pytest.mark.parametrize("source", GRADS.values(), ids=GRADS)
+def test_the_grad_of_any_other_tensor_raises(jail: Executor, source: str) -> None:
+    evidence = play(jail, cells(source.format("both[0].tanh()")))
+    assert cell(evidence, 10, "chain").ename == "DerivativesByHandError"
+    assert answer(evidence, "dy").kind == "missing"
 
 
 # What still runs, and gives nothing: in a thread of the student's own torch records a graph.

@@ -597,7 +597,7 @@ ROWS = {
     "a name that nobody makes": row(
         step("dh", "dh = dlogit @ W2.T"), {"1dh": "wrong"} | AFTER_DH, notes="undefined"
     ),
-    "autograd's answer": row(step("dh", "dh = h.grad"), {"1dh": "wrong"} | AFTER_DH),
+    "autograd's answer": row(step("dh", "dh = h.grad"), {"1dh": NOT} | AFTER_DH),
     "autograd's in the place of their own": row(
         step("dh", "dh = dlogits @ W2.T\ndh = h.grad.clone()  # exact, for what follows"),
         notes="borrowed",

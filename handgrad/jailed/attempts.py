@@ -4,6 +4,7 @@ import importlib.machinery
 import linecache
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FrameType
 
@@ -31,6 +32,8 @@ class Attempts:
     def __init__(self) -> None:
         self.kinds: dict[int, CellKind] = {}
         self.found: list[Attempt] = []
+        # What stands for a tensor's gradient in this run; None where nobody asks for its gradient.
+        self.stand_in: Callable[[torch.Tensor], torch.Tensor | None] = lambda tensor: None
         here = (str(Path(module.__file__ or "").parent) for module in (os, torch))
         self._libraries = (*filter(None, sys.path), *here)  # as they are before any notebook's
         self._code: dict[str, frozenset[CodeType]] = {}
@@ -56,6 +59,22 @@ class Attempts:
         """The same, unless a library asked on its way through an innocent function."""
         if self._is_students(sys._getframe(2)):
             self.refuse(what)
+
+    def grad_of(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """What a student's cell finds in the `.grad` of a tensor: what stands for it in this run, as
+        from `skip`, so that the step which reads it is judged by itself. Noted; raises for a tensor
+        that nothing stands for.
+        """
+        if not self._is_students(sys._getframe(2)):
+            return None
+        try:
+            self.refuse("Tensor.grad")
+        except DerivativesByHandError:
+            found = self.stand_in(tensor)
+            if found is None:
+                raise
+            return found
+        return None
 
     def _is_students(self, frame: FrameType | None) -> bool:
         """Whether this frame's code, or that of its caller where it is only passed through, is a

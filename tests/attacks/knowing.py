@@ -55,7 +55,7 @@ def elsewhere(story: str, run: str) -> Attack:
 
 KNOWING: dict[str, Attack] = {
     # -- autograd, by its own doors
-    "asks_grad": answer("reads .grad", "dh = h.grad.clone()", "dh raised", "Tensor.grad"),
+    "asks_grad": answer("reads .grad", "dh = h.grad.clone()", "dh skipped", "Tensor.grad"),
     "calls_backward": answer(
         "calls backward once more",
         "loss.backward()\ndh = h.grad",
