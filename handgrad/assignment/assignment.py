@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import os
 import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
-from handgrad import __version__
+from handgrad import __version__, atomic
 from handgrad.errors import UserError
 from handgrad.gradients.exercise import Exercise
 from handgrad.gradients.judge import Judge
@@ -208,26 +207,13 @@ def _neighbours(folder: Path) -> Iterator[None]:
 
 
 def _kept_secret(path: Path) -> str:
+    """The seed of an assignment; the first who asks for it makes it, and everybody else reads it."""
     if not path.exists():
-        try:
-            with open(path, "x", encoding="ascii", opener=_private) as file:
-                file.write(secrets.token_hex(16) + "\n")
-        except FileExistsError:
-            pass  # another grader made it at this very moment; it is read below
-        except OSError as error:
-            raise UserError(
-                str(path),
-                f"the secret seed cannot be written ({error.strerror})",
-                "Make it writable.",
-            ) from None
+        atomic.create(path, secrets.token_hex(16).encode() + b"\n", 0o600)
     secret = path.read_text(encoding="ascii").strip()
     if not secret:
         raise UserError(str(path), "the secret seed is empty", "Delete the file: it is made anew.")
     return secret
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _digest(paths: Sequence[Path]) -> str:
