@@ -25,36 +25,30 @@ ROOT = Path(__file__).resolve().parents[1]
 ASSIGNMENT = "backprop"
 
 
+STEPS = (
+    ("The release, from the instructor's notebooks", "nbgrader generate_assignment"),
+    ("A class, each student made by an edit named after it", ""),
+    ("Marks, through the sandbox and the hidden graders", "handgrad grade"),
+    ("A page for every student", "nbgrader generate_feedback"),
+    ("The class at a glance", "handgrad report"),
+)
+
+
 def main(folder: Path) -> int:
+    """The exit status: that of the first step that fails, which is also the last one."""
     console = Console()
     began = time.monotonic()
     _course(folder)
-    for saying, command in (
-        ("The release, from the instructor's notebooks", ("nbgrader", "generate_assignment")),
-        ("", ()),
-        ("Marks, through the sandbox and the hidden graders", ("handgrad", "grade")),
-        ("A page for every student", ("nbgrader", "generate_feedback")),
-        ("The class at a glance", ("handgrad", "report")),
-    ):
+    for number, (saying, command) in enumerate(STEPS, 1):
+        console.print(f"[bold]{number}. {saying}[/] {command and f'{command} {ASSIGNMENT}'}")
         if not command:
-            made = make(folder, ASSIGNMENT, folder / "submitted")
-            console.print(f"[bold]A class of {len(made)}[/], each made by an edit named after it")
+            make(folder, ASSIGNMENT, folder / "submitted")
             continue
-        console.print(f"[bold]{saying}[/]: {' '.join(command)} {ASSIGNMENT}")
-        program = Path(sys.executable).with_name(command[0])
-        done = subprocess.run(
-            [program, *command[1:], ASSIGNMENT],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            console.print(done.stdout, markup=False, highlight=False)
-            # Some of the class cannot be graded on purpose; only a stop without any mark is a failure.
-            if command[0] == "nbgrader":
-                return done.returncode
+        failed = _fails(folder, *command.split(), ASSIGNMENT)
+        if failed:
+            console.print(failed.stdout, markup=False, highlight=False)
+            console.print(f"Step {number} failed with status {failed.returncode}: {command}")
+            return failed.returncode
     reports = {record.report.student: record.report for record in Records(folder, ASSIGNMENT).all()}
     if set(reports) != set(CLASS):
         console.print(f"not graded: {', '.join(sorted(set(CLASS) - set(reports)))}")
@@ -72,12 +66,25 @@ def main(folder: Path) -> int:
     return 0
 
 
+def _fails(folder: Path, name: str, *words: str) -> subprocess.CompletedProcess[str] | None:
+    """What a command of this environment said where it did not end well."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name(name), *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done if done.returncode else None
+
+
 def _course(folder: Path) -> None:
     """An empty course with this repository's notebooks and graders."""
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    ignore = shutil.ignore_patterns("seed", "__pycache__", ".ipynb_checkpoints")
+    ignore = shutil.ignore_patterns("seed", ".seed*", "__pycache__", ".ipynb_checkpoints")
     for name in ("source", "graders", "data"):
         shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignore)
     shutil.copy(ROOT / "nbgrader_config.py", folder)
