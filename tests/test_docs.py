@@ -16,10 +16,12 @@ from contextlib import closing
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 import yaml
+from conftest import missing
 from coursedir import hand_in, make_course
 from lecture_style import lecture_style
 
@@ -32,6 +34,9 @@ from handgrad.settings import Settings
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 MARKDOWN = (*PAGES, ROOT / "CHANGELOG.md", ROOT / "data" / "README.md")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+_PYTHON = "Programming Language :: Python :: "
+PYTHONS = tuple(c.removeprefix(_PYTHON) for c in PROJECT["classifiers"] if c.startswith(_PYTHON))
 SCRIPTS = Path(sys.executable).parent
 SECONDS = 240  # for one command, on a machine with other things to do
 
@@ -69,9 +74,9 @@ def blocks(page: Path) -> tuple[Block, ...]:
 # ---------------------------------------------------- commands that a test cannot run as they stand
 
 
-def fails(folder: Path, *command: str | Path) -> str:
+def fails(folder: Path, *command: str | Path, environment: Mapping[str, str] = os.environ) -> str:
     """Nothing where a command ends well, else what it said."""
-    environment = {**os.environ, "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"}
+    environment = {**environment, "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
@@ -85,10 +90,9 @@ def a_chore(command: str) -> str:
 
 def a_package(command: str) -> str:
     """What is installed is this project, and has the extra."""
-    (name,) = re.findall(r"handgrad(?:\[\w+\])?", command)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = re.findall(r"\[(\w+)\]", name)
-    return "" if set(extras) <= set(project["optional-dependencies"]) else f"no such extra: {name}"
+    extras = re.findall(r"handgrad\[(\w+)\]", command)
+    unknown = set(extras) - set(PROJECT["optional-dependencies"])
+    return f"no such extra: {unknown}" if unknown else "" if "handgrad" in command else "what?"
 
 
 def an_image(command: str) -> str:
@@ -521,13 +525,55 @@ def test_the_image_is_made_of_files_that_exist_and_holds_no_secret() -> None:
     assert {"graders/*/seed", "submitted", "gradebook.db*"} <= set(ignored)
 
 
-def test_the_workflow_runs_what_everybody_runs_and_needs_no_secret() -> None:
-    text = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
-    job = yaml.safe_load(text)["jobs"]["test"]
-    assert "make test" in [step.get("run") for step in job["steps"]]
+def workflow(name: str) -> dict[str, Any]:
+    text = (ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8")
     assert "secrets." not in text
-    oldest = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert oldest["requires-python"] == f">={job['strategy']['matrix']['python'][0]}"
+    return dict(yaml.safe_load(text)["jobs"])
+
+
+def test_the_workflow_runs_what_everybody_runs_on_every_python_that_is_named() -> None:
+    job = workflow("test")["test"]
+    matrix = job["strategy"]["matrix"]
+    assert matrix["python"] == list(PYTHONS)
+    assert matrix["torch"] == ["cpu", "any"]
+    assert {"word": "test", "python": PYTHONS[0], "torch": "cpu"} in matrix["include"]
+    assert any(step.get("run", "").startswith("make ${{ matrix.word }}") for step in job["steps"])
+    assert PROJECT["requires-python"] == f">={PYTHONS[0]}"
+
+
+def test_a_release_is_what_hatchling_builds_of_the_tag(tmp_path: Path) -> None:
+    jobs = workflow("release")
+    built, checked = (step["run"] for step in jobs["build"]["steps"][-2:-4:-1] if "run" in step)
+    assert built == "hatchling build"
+    assert checked.startswith('test "v$(hatchling version)" = "$GITHUB_REF_NAME"')
+    tag = {**os.environ, "GITHUB_REF_NAME": f"v{PROJECT['version']}"}
+    for command in (checked, f"{built} -d {tmp_path}"):
+        assert not fails(ROOT, "bash", "-c", command, environment=tag)
+    assert len(list(tmp_path.glob("handgrad-*"))) == 2  # a wheel and its source
+    assert jobs["publish"]["permissions"] == {"id-token": "write"}
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_constraints_have_a_version_of_everything_for_every_python_that_is_named(
+    python: str,
+) -> None:
+    """Resolved for the oldest of that Python, to packages that need no compiler; nothing is installed."""
+    words = [
+        "uv",
+        "pip",
+        "compile",
+        "--quiet",
+        "pyproject.toml",
+        "--group",
+        "dev",
+        "--extra",
+        "lab",
+    ]
+    words += ["--extra", "dask", "-c", "constraints.txt", "--python-version", f"{python}.0"]
+    said = fails(ROOT, *words, "--only-binary", ":all:", "-o", os.devnull)
+    if "Failed to fetch" in said or "Request failed" in said:
+        missing(f"no package registry answers: {said}")
+    assert not said
 
 
 def lines_of(paths: Sequence[Path]) -> Iterator[tuple[str, str]]:
