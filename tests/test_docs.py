@@ -127,7 +127,9 @@ ELSEWHERE: Mapping[str, tuple[str, Callable[[str], str]]] = {
     "cd handgrad": ("enters the clone", nothing),
     ". .venv/bin/activate": ("enters what `make setup` made", nothing),
     "make": ("installs into .venv; most of them run for minutes", a_chore),
-    "pip install": ("needs the network", a_package),
+    "pip install": ("needs the network; tests/test_wheel.py does the same", a_package),
+    "uv pip install": ("needs the network", a_package),
+    "pip wheel": ("needs a clone; tests/test_wheel.py does the same", nothing),
     "docker": ("needs a container engine", an_image),
     "jupyter lab": ("a server that stays", lambda _: fails(ROOT, "jupyter", "lab", "--version")),
     "handgrad selfcheck backprop": (

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import missing
 from lecture_style import lecture_style
 
 from demo.classroom import ONE, solutions
@@ -94,6 +95,20 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+def test_the_package_installs_from_its_repository_too(tmp_path: Path) -> None:
+    """What is committed, as `pip install git+https://...` takes it."""
+    if not (ROOT / ".git").exists():
+        missing("not a clone: run the tests in a clone")
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    command += ["--no-deps", "--no-build-isolation", "--no-compile", "--target", tmp_path / "site"]
+    done = subprocess.run(
+        [*command, f"git+{ROOT.as_uri()}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = run(tmp_path / "site", tmp_path, "--version")
+    assert told.returncode == 0, told.stderr
 
 
 def run(installed: Path, folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -87,7 +87,19 @@ def _package(module: str, oldest: tuple[int, ...], install: str) -> Check:
     if _numbers(found) < oldest:
         wanted = ".".join(map(str, oldest))
         return Check(module, False, f"{found}, and {wanted} is needed", cure)
+    if module == "torch":
+        return _torch(found, cure)
     return Check(module, True, found)
+
+
+def _torch(found: str, cure: str) -> Check:
+    """With its build, of which the version that pip knows says nothing."""
+    try:
+        from torch import version
+    except (ImportError, OSError) as error:  # a library that is not there, or of another machine
+        return Check("torch", False, f"{found} cannot be imported ({error})", cure)
+    build = f"CUDA {version.cuda}" if version.cuda else "ROCm" if version.hip else "CPU"
+    return Check("torch", True, f"{found.partition('+')[0]}, {build} build")
 
 
 def _alembic() -> Check:
