@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 CellStatus = Literal["ok", "raised", "timed out", "killed", "not run"]
-AnswerKind = Literal["tensor", "missing", "skipped", "unusable"]
+AnswerKind = Literal["tensor", "missing", "late", "skipped", "unusable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,8 @@ class CellResult:
 class Answer:
     """One variable as it was when its test cell was reached.
 
-    `missing`: absent or None. `skipped`: the very tensor that `skip()` handed out.
+    `missing`: absent or None. `late`: so at its check, and a tensor at the end of the run.
+    `skipped`: the very tensor that `skip()` handed out.
     `unusable`: something that cannot be compared; `why` says it for a person ("a list of 32 floats").
     A `tensor` is dense, on the CPU, without grad, of at most the size limit; its values are unchecked.
     """

@@ -1,11 +1,11 @@
 """Of a student's folder only the notebooks of the assignment are read, and nothing in it is followed."""
 
-import json
 import os
 import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 
 import nbformat
@@ -16,6 +16,7 @@ from nbformat import NotebookNode
 from handgrad.errors import UserError
 from handgrad.limits import Limits
 from handgrad.notebooks.intake import Submission, take, timestamp
+from handgrad.plaintext import line
 from handgrad.verdict import Note
 
 ONE, TWO = "1_every_step", "2_cross_entropy"
@@ -132,20 +133,82 @@ def test_a_missing_notebook_is_missing(folder: Path) -> None:
     assert found.absent == {ONE}
 
 
-def test_a_notebook_of_another_name_is_recognised_and_not_taken(folder: Path) -> None:
-    (folder / f"{ONE}.ipynb").rename(folder / "my homework\n.IPYNB")
+def written(source: str = "mine = 1", *, stem: str = ONE, kept: bool = True) -> bytes:
+    """The notebook with a cell of the student's own, and perhaps without any metadata."""
+    notebook = deepcopy(RELEASE[stem])
+    notebook.cells.append(nbformat.v4.new_code_cell(source))
+    for number, cell in enumerate([] if kept else notebook.cells):
+        cell.metadata, cell.id = NotebookNode(), f"new-{number}"
+    return nbformat.writes(notebook).encode()
+
+
+def only_answers() -> bytes:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("dlogits = h")])
+    return nbformat.writes(notebook).encode()
+
+
+FOUND_AS: Mapping[str, Mapping[str, bytes]] = {
+    "Colab's copy": {f"Copy of {ONE}.ipynb": written()},
+    "a browser's second": {f"{ONE} (1).ipynb": written()},
+    "the student's name in it": {f"{ONE}_Ann Roe.ipynb": written()},
+    "another name altogether": {"my homework\n.IPYNB": written()},
+    "another name, metadata lost": {"homework.ipynb": written(kept=False)},
+    "nothing but answers left": {f"Ann-{ONE}.ipynb": only_answers()},
+    "what a platform appends": {f"{ONE}.ipynb.json": written()},
+    "one folder deeper": {f"work/{ONE}.ipynb": written()},
+    "twice the same": dict.fromkeys((f"{ONE} (1).ipynb", f"{ONE} (2).ipynb"), written()),
+    "once with answers": {f"{ONE} (1).ipynb": written(), f"{ONE}_blank.ipynb": written("")},
+    "as released": {"x.ipynb": written("")},
+}
+NOT_GUESSED: Mapping[str, Mapping[str, bytes]] = {
+    "two with other answers": {"a.ipynb": written(), "b.ipynb": written("mine = 2")},
+    "an export": {f"{ONE}.html": b"<html>"},
+    "a printed one": {"homework.pdf": b"%PDF"},
+    "an archive": {"all.7z": b"7z"},
+    "one that is cut off": {"homework.ipynb": written()[:-9]},
+    "a script of its name": {f"{ONE}.py": b"dlogits = h"},
+}
+
+
+def put(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(data)
+
+
+@pytest.mark.parametrize("files", FOUND_AS.values(), ids=FOUND_AS)
+def test_a_notebook_of_another_name_is_taken_where_only_one_can_be_meant(
+    folder: Path, files: Mapping[str, bytes]
+) -> None:
+    (folder / f"{ONE}.ipynb").unlink()
+    put(folder, files)
     found = taken(folder)
-    assert list(found.files) == [TWO]
-    (note,) = found.problems[ONE]
-    assert note == Note("renamed", {"found": "my homework .IPYNB", "expected": f"{ONE}.ipynb"})
-    assert found.absent == {ONE}
+    name, data = next(iter(files.items()))
+    assert found.files[ONE] == data
+    assert found.problems == {ONE: (Note("found_as", {"found": line(name)}),)}
+    assert found.absent == frozenset()
 
 
-def test_two_notebooks_that_it_might_be_are_both_named(folder: Path) -> None:
-    shutil.copy(folder / f"{ONE}.ipynb", folder / "copy.ipynb")
-    (folder / f"{ONE}.ipynb").rename(folder / "other.ipynb")
-    parts = {"found": "copy.ipynb, other.ipynb", "expected": f"{ONE}.ipynb"}
-    assert taken(folder).problems == {ONE: (Note("renamed", parts),)}
+@pytest.mark.parametrize("files", NOT_GUESSED.values(), ids=NOT_GUESSED)
+def test_what_may_be_the_missing_notebook_is_named_and_not_guessed(
+    folder: Path, files: Mapping[str, bytes]
+) -> None:
+    (folder / f"{ONE}.ipynb").unlink()
+    put(folder, files)
+    found = taken(folder)
+    parts = {"found": ", ".join(files), "expected": f"{ONE}.ipynb"}
+    assert found.problems == {ONE: (Note("renamed", parts),)}
+    assert (list(found.files), found.absent, found.ignored) == ([TWO], {ONE}, tuple(files))
+
+
+def test_a_notebook_as_released_beside_a_copy_with_answers_is_not_guessed_to_be_the_one(
+    folder: Path,
+) -> None:
+    put(folder, {f"{ONE} (1).ipynb": written()})
+    note = Note("two_copies", {"found": f"{ONE} (1).ipynb"})
+    assert taken(folder).problems == {ONE: (note,)}
+    put(folder, {f"{ONE}.ipynb": written("other = 1")})
+    assert taken(folder).problems == {}
 
 
 def test_a_copy_beside_the_notebook_is_ignored(folder: Path) -> None:
@@ -155,9 +218,9 @@ def test_a_copy_beside_the_notebook_is_ignored(folder: Path) -> None:
 
 
 def test_a_stranger_notebook_is_not_mistaken_for_a_missing_one(folder: Path) -> None:
-    (folder / f"{ONE}.ipynb").write_text(json.dumps({"cells": [], "nbformat": 4}))
-    (folder / f"{ONE}.ipynb").rename(folder / "notes.ipynb")
-    (folder / "broken.ipynb").write_text("{")
+    (folder / f"{ONE}.ipynb").unlink()
+    (folder / "notes.ipynb").write_bytes(only_answers())
+    (folder / "notes.txt").write_text("dlogits")
     assert taken(folder).problems == {ONE: (Note("missing"),)}
 
 

@@ -89,6 +89,11 @@ def test_a_cell_shows_the_reason_and_the_points(course: Path) -> None:
     nbformat.validate(notebook)
 
 
+def test_notebooks_of_other_names_are_graded_as_those_they_are(course: Path) -> None:
+    assert scores(course, "all_renamed") == scores(course, "blank")
+    assert "It was handed in as `my 1_every_step.ipynb`" in said(course)
+
+
 def test_the_late_penalty_is_nbgraders_own(course: Path) -> None:
     for root in (course, graded_class().root):
         taken_off = {(row[0], row[1]): row[3] for row in rows(root)["submitted_notebook"]}
@@ -107,7 +112,6 @@ def test_what_fails_is_one_line_with_its_cure_and_no_traceback(course: Path) -> 
     for part in (
         "'yesterday, I think' is not a time. Write when",
         "it is a link to another place. Rename the folder",
-        "None of its notebooks has a released notebook's name. Give them the names",
         "The other submissions are graded.",
         "broken_json, 4_training: The notebook cannot be read",
         "No submitted file: ",

@@ -105,17 +105,9 @@ def nothing_there(described: Described, submission: Submission) -> UserError | N
     """What to say of a folder that holds none of the assignment's notebooks; None where it does."""
     if set(described.release) - submission.absent:
         return None
-    renamed = [
-        f"{note.parts['found']} is {note.parts['expected']}"
-        for notes in submission.problems.values()
-        for note in notes
-        if note.code == "renamed"
-    ]
-    if renamed:
-        fact, cure = f"its notebooks have other names ({', '.join(renamed)})", "Rename them"
-    else:
-        names = ", ".join(f"{stem}.ipynb" for stem in described.release)
-        fact, cure = "no notebook of the assignment is there", f"It should hold {names}"
+    there = f", but {', '.join(submission.ignored[:5])}" if submission.ignored else ""
+    fact = f"no notebook of the assignment is there{there}"
+    cure = f"It should hold {', '.join(f'{stem}.ipynb' for stem in described.release)}"
     return UserError(described.name, fact, cure)
 
 

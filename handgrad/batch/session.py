@@ -69,6 +69,11 @@ class Session:
         for note in current.graded.report.problems.get(stem, ()):
             yield say(note, self._described.settings.language)
 
+    def found(self, student: str, folder: Path) -> frozenset[str]:
+        """The notebooks that are there, whatever they are called."""
+        submission = self._read(student, folder)
+        return frozenset(submission.files) - submission.absent
+
     def save(self, student: str, folder: Path, stem: str, db_url: str) -> None:
         """Write the rows of one notebook, and of those that are there under another name."""
         current = self._submission(student, folder)
@@ -97,18 +102,22 @@ class Session:
         self._records.write(Record(current.graded.report, due, sizes), current.graded.traceback)
 
     def _submission(self, student: str, folder: Path) -> _Current:
+        submission = self._read(student, folder)
+        current = self._current
+        if current is None or (current.student, current.submission) != (student, submission):
+            graded = self._grade(student, submission)
+            current = self._current = _Current(student, submission, graded)
+        return current
+
+    def _read(self, student: str, folder: Path) -> Submission:
         described = self._describe()
         wrong = not_a_students(student, folder)
         if wrong is not None:
             raise wrong
-        submission = take(folder, described.release, described.files, described.settings.limits)
-        current = self._current
-        if current is None or (current.student, current.submission) != (student, submission):
-            graded = self._grade(described, student, submission)
-            current = self._current = _Current(student, submission, graded)
-        return current
+        return take(folder, described.release, described.files, described.settings.limits)
 
-    def _grade(self, described: Described, student: str, submission: Submission) -> Graded:
+    def _grade(self, student: str, submission: Submission) -> Graded:
+        described = self._describe()
         seconds = described.settings.limits.wall_seconds + _SLACK_SECONDS
         try:
             return self._process.call(seconds, process.grade, student, submission)

@@ -84,6 +84,7 @@ class _Case:
             self.answers.unjudged
             or self.answers.evidence.trouble
             or len(chain) < len(self.scenarios.deciding)
+            or self._excuse
         ):
             return _Standing.UNKNOWN
         if any(answer.kind == "skipped" for answer in chain):
@@ -96,6 +97,15 @@ class _Case:
         if len(self._compared) < len(chain):
             return _Standing.NO_NUMBER
         return _Standing.RIGHT if all(c.right for c in self._compared) else _Standing.WRONG
+
+    @cached_property
+    def _excuse(self) -> Note | None:
+        """Why an answer that is not there may be none of the student's doing."""
+        if any(answer.kind == "late" for answer in self._chain):
+            return Note("late")
+        if any(answer.kind == "missing" for answer in self._chain):
+            return self.answers.lacking(self._key("chain"), self.gradient)
+        return None
 
     @cached_property
     def alone(self) -> _Standing:
@@ -145,7 +155,7 @@ class _Case:
 
     def _could_not_tell(self) -> Finding:
         why = self.answers.evidence.trouble or "a hidden run did not reach its test cell"
-        note = self.answers.unjudged or Note("trouble", {"why": why})
+        note = self.answers.unjudged or self._excuse or Note("trouble", {"why": why})
         return self._said(Verdict.COULD_NOT_TELL, None, diagnoses=(note,))
 
     def _not_attempted(self) -> Finding:

@@ -1,11 +1,16 @@
 """One student's answers to one notebook, looked up in the way that judging asks for them."""
 
+import difflib
+import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from handgrad.evidence import Answer, CellResult, Evidence
-from handgrad.plan import Cell
+from handgrad.plan import PUBLIC, Cell
 from handgrad.verdict import Gradient, Note
+
+_NO_MODULE = re.compile(r"No module named '(\w+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,22 @@ class Answers:
             (r for r in run.cells if cell.index <= r.index <= last and r.status != "ok"), None
         )
 
+    def lacking(self, key: str, gradient: Gradient) -> Note | None:
+        """The package for want of which the gradient's cell failed, where it may be one that exists."""
+        failed = self.failure(key, gradient)
+        run = self.evidence.runs.get(PUBLIC)
+        if (
+            failed is None
+            or run is None
+            or failed.ename not in ("ModuleNotFoundError", "NameError")
+        ):
+            return None
+        for cell in run.cells:
+            found = _NO_MODULE.search(cell.evalue) if cell.index <= failed.index else None
+            if found and cell.ename == "ModuleNotFoundError" and not _is_misspelt(found[1]):
+                return Note("no_package", {"package": found[1]})
+        return None
+
     def why_no_number(self, key: str, chain: Answer, gradient: Gradient) -> tuple[Note, ...]:
         """Why a run gave nothing to compare: what was answered instead, or how the cell failed.
 
@@ -72,3 +93,9 @@ class Answers:
             if cell.grade_id == gradient.grade_id:
                 break
         return found
+
+
+def _is_misspelt(package: str) -> bool:
+    """Whether a name is nearly that of a module that is there: a mistake, which costs what it costs."""
+    there = {name.partition(".")[0] for name in sys.modules} | sys.stdlib_module_names
+    return bool(difflib.get_close_matches(package, there, 1, 0.85))

@@ -42,7 +42,7 @@ def take(
     if value is None:
         return Taken("missing"), 0
     try:
-        if not _is_tensor(value):
+        if not is_tensor(value):
             return Taken("unusable", why=_what(value)), 0
         if any(value is given for given in handed):
             return Taken("skipped"), 0
@@ -87,7 +87,7 @@ def copy_of(value: object) -> Tensor | None:
 def same(namespace: Mapping[str, object], name: str, taken: Tensor) -> bool:
     """Whether the variable still holds the values that were taken (NaN equals NaN)."""
     value = namespace.get(name)
-    if not _is_tensor(value):
+    if not is_tensor(value):
         return False
     try:
         with _disabled():
@@ -101,7 +101,7 @@ def same(namespace: Mapping[str, object], name: str, taken: Tensor) -> bool:
         return False
 
 
-def _is_tensor(value: object) -> TypeGuard[Tensor]:
+def is_tensor(value: object) -> TypeGuard[Tensor]:
     """By its type: `isinstance` would believe what an object says of its class."""
     return issubclass(type(value), Tensor)
 

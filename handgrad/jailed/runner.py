@@ -352,6 +352,10 @@ class _State:
             and taken.tensor is not None
             and not answers.same(self.namespace, name, taken.tensor)
         ]
+        for name, taken in self.taken.items():
+            late = taken.kind == "missing" and name not in self.run.replace
+            if late and answers.is_tensor(self.namespace.get(name)):
+                self.taken[name] = answers.Taken("late")
         header = {
             "run": self.run.key,
             "cells": list(results),

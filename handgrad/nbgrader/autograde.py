@@ -4,11 +4,13 @@
 `make_safe`, on the very objects of one run.
 """
 
+import glob
 import logging
 import os
 import re
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,8 @@ def make_safe(converter: base.BaseConverter) -> None:
     _submitted.add(_root(converter.coursedir))
     for folder, found in converter.assignments.items():
         converter.assignments[folder] = [each for each in found if _is_its_own(each, folder)]
+    if converter.coursedir.notebook_id == "*":
+        _add_those_of_other_names(converter)
     _clear_unfinished(converter)
     converter.coursedir.get_existing_timestamp = _existing_timestamp
     if not any(isinstance(each, OneLine) for each in converter.log.filters):
@@ -139,6 +143,30 @@ def make_safe(converter: base.BaseConverter) -> None:
         converter.log.addFilter(OneLine(debug=level in ("DEBUG", logging.DEBUG, logging.NOTSET)))
     # nbgrader makes rows in an order that SQLAlchemy 2.1 remarks on, and means it.
     warnings.filterwarnings("ignore", "Object of type .* not in session", sqlalchemy.exc.SAWarning)
+
+
+def _add_those_of_other_names(converter: base.BaseConverter) -> None:
+    """Let nbgrader convert a notebook that is there under another name as if it had its own.
+
+    It reads none of these files: `SubmissionExporter` hands it their text.
+    """
+    coursedir = converter.coursedir
+    assignment = coursedir.assignment_id
+    released = coursedir.format_path(coursedir.release_directory, ".", assignment)
+    stems = {path.stem for path in Path(released).glob("*.ipynb")}
+    source = converter._format_source("(?P<assignment>.*)", "(?P<student>.*)", escape=True)
+    pattern = converter._format_source(assignment, coursedir.student_id)
+    for folder in glob.glob(pattern):  # noqa: PTH207 (nbgrader's own way)
+        student = re.fullmatch(source, folder, re.DOTALL)
+        if student is None or all(Path(folder, f"{stem}.ipynb").exists() for stem in stems):
+            continue
+        with suppress(UserError):  # what is wrong with the folder is said when its turn comes
+            found = _session(coursedir, assignment).found(student["student"], Path(folder))
+            known = converter.assignments.setdefault(folder, [])
+            paths = [os.path.join(folder, f"{stem}.ipynb") for stem in sorted(found)]  # noqa: PTH118
+            known += [path for path in paths if path not in known]
+            if not known:
+                del converter.assignments[folder]
 
 
 def _clear_unfinished(converter: base.BaseConverter) -> None:

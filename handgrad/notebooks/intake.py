@@ -1,16 +1,18 @@
-"""Submissions: the notebooks in a student's folder that the assignment names, as bytes."""
+"""Submissions: the notebooks of an assignment in a student's folder, as bytes, whatever they are called."""
 
 import hashlib
+import itertools
 import os
+import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handgrad.errors import UserError
 from handgrad.limits import Limits
-from handgrad.notebooks.matching import slots_of
+from handgrad.notebooks.matching import is_blank, likeness, slots_of
 from handgrad.notebooks.notebookfile import parse
 from handgrad.plaintext import line
 from handgrad.verdict import Note, Report
@@ -21,9 +23,14 @@ if TYPE_CHECKING:
 TIMESTAMP = "timestamp.txt"  # nbgrader's: when the student handed in
 SECRET = "submission_secret.txt"  # nbgrader's: what only this student can fetch the feedback with
 _CANDIDATES = 10  # notebooks of other names that are looked into
+_IN_A_FOLDER = 200  # names that are looked at there
 _UNTOLD = frozenset({TIMESTAMP, SECRET, ".ipynb_checkpoints", "__pycache__", ".DS_Store"})
 # Why a notebook is judged by nobody: it is there, and it is not the student's fault alone.
-UNJUDGED = frozenset({"renamed", "unreadable"})
+UNJUDGED = frozenset({"renamed", "unreadable", "two_copies"})
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# A missing notebook may be in one of these.
+_CONTAINERS = (".7z", ".gz", ".htm", ".html", ".pdf", ".rar", ".tar", ".tgz", ".zip")
+_LIKE = 0.5  # of a released notebook, that a file must hold at least to be meant as it
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +77,12 @@ def take(
 ) -> Submission:
     """Read a student's folder; `known` are files that every student has and that say nothing.
 
-    Nothing is followed, opened or copied but regular files with the names of released notebooks, and
-    nbgrader's time stamp and secret. Raises UserError where the folder is none.
+    Nothing is followed, and no more is opened than regular files that can be a notebook, here and one
+    folder deeper, and nbgrader's time stamp and secret. A notebook under another name is taken where
+    only one file can be meant. Raises UserError where the folder is none.
     """
     try:
-        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        directory = os.open(folder, _FOLDER)
     except OSError as error:
         raise UserError(
             str(folder),
@@ -83,6 +91,7 @@ def take(
         ) from None
     try:
         names = sorted(os.listdir(directory))  # noqa: PTH208 (of the opened folder, not of a path)
+        untold = {*_UNTOLD, *known}
         files: dict[str, bytes] = {}
         problems: dict[str, tuple[Note, ...]] = {}
         for stem in release:
@@ -95,21 +104,23 @@ def take(
                 files[stem] = found
             else:
                 problems[stem] = (Note("unreadable", {"why": found}),)
-        missing = [stem for stem, notes in problems.items() if notes[0].code == "missing"]
-        others = [n for n in names if n.removesuffix(".ipynb") not in release or n[-6:] != ".ipynb"]
-        if missing:
-            for stem, name in _renamed(directory, missing, others, release, limits).items():
-                parts = {"found": line(name), "expected": f"{stem}.ipynb"}
-                problems[stem] = (Note("renamed", parts),)
+        others = [
+            name
+            for name in names
+            if name not in untold and name not in {f"{stem}.ipynb" for stem in release}
+        ]
+        lost = _Lost(directory, others, release, limits)
+        for stem in release:
+            if problems.get(stem, (Note(""),))[0].code != "unreadable":
+                lost.look_for(stem, files, problems)
         stamp = _stamp(directory) if TIMESTAMP in names else ""
         secret = _read(directory, SECRET, 200) if SECRET in names else b""
     finally:
         os.close(directory)
-    untold = {*_UNTOLD, *known}
     return Submission(
         files,
         problems,
-        tuple(line(name) for name in others if name not in untold),
+        tuple(line(name) for name in others if name not in lost.taken),
         stamp,
         secret.decode("utf-8", "replace") if isinstance(secret, bytes) else "",
     )
@@ -133,7 +144,7 @@ def _stamp(directory: int) -> str:
 
 
 def _read(directory: int, name: str, most: int) -> bytes | str:
-    """The bytes of a regular file, or why there are none."""
+    """The bytes of a regular file, or why there are none; `name` may lie one folder deeper."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe would never open
     try:
         fd = os.open(name, flags, dir_fd=directory)
@@ -168,33 +179,92 @@ def _reason(error: OSError) -> str:
     return f"it cannot be read ({error.strerror})"
 
 
-def _renamed(
-    directory: int,
-    missing: list[str],
-    others: list[str],
-    release: "Mapping[str, NotebookNode]",
-    limits: Limits,
-) -> dict[str, str]:
-    """By missing notebook, the files of other names that hold its cells: which counts is not guessed."""
-    wanted = {
-        stem: frozenset(slot.grade_id for slot in slots_of(release[stem]) if slot.grade_id)
-        for stem in release
-    }
-    found: dict[str, list[str]] = {}
-    for name in [n for n in others if n.lower().endswith(".ipynb")][:_CANDIDATES]:
-        data = _read(directory, name, limits.notebook_mib << 20)
-        if not isinstance(data, bytes):
-            continue
+class _Lost:
+    """The files of a folder that are not called as a released notebook is."""
+
+    def __init__(
+        self,
+        directory: int,
+        others: Sequence[str],
+        release: "Mapping[str, NotebookNode]",
+        limits: Limits,
+    ) -> None:
+        self.taken: set[str] = set()  # of `others`: what a notebook was taken from
+        self._slots = {stem: slots_of(notebook) for stem, notebook in release.items()}
+        self._limits = limits
+        self._names = [name for each in others for name in (each, *_below(directory, each))]
+        self._meant: dict[str, dict[str, bytes]] = {}  # by stem
+        self._closed: list[str] = []  # what cannot be looked into
+        notebooks = [n for n in self._names if ".ipynb" in n.lower() or n.endswith(".json")]
+        for name in notebooks[:_CANDIDATES]:
+            data = _read(directory, name, limits.notebook_mib << 20)
+            if isinstance(data, bytes):
+                self._look_into(name, data)
+        self._closed += [name for name in self._names if name.lower().endswith(_CONTAINERS)]
+
+    def _look_into(self, name: str, data: bytes) -> None:
         try:
-            cells = parse(data, limits, name).cells
+            cells = parse(data, self._limits, name).cells
         except UserError:
-            continue  # whatever it is, it is not the notebook
-        ids = frozenset(cell.grade_id for cell in cells if cell.grade_id)
-        likeness = {stem: len(ids & its) / max(1, len(ids | its)) for stem, its in wanted.items()}
-        best = max(likeness, key=lambda stem: likeness[stem])
-        if likeness[best] > 0.5 and best in missing:
-            found.setdefault(best, []).append(name)
-    return {stem: ", ".join(names) for stem, names in found.items()}
+            self._closed.append(name)
+            return
+        likeness_of = {stem: likeness(slots, cells) for stem, slots in self._slots.items()}
+        stem = max(likeness_of, key=lambda each: (likeness_of[each], self._named(each, name)))
+        if likeness_of[stem] <= _LIKE:
+            stem = next((each for each in self._slots if self._named(each, name)), "")
+        if stem:
+            self._meant.setdefault(stem, {})[name] = data
+
+    @staticmethod
+    def _named(stem: str, name: str) -> bool:
+        """Whether the notebook's name is part of the file's, up to case and signs."""
+        plain, wanted = (re.sub(r"[\W_]+", "_", each.lower()) for each in (name, stem))
+        return wanted in plain
+
+    def look_for(
+        self, stem: str, files: dict[str, bytes], problems: dict[str, tuple[Note, ...]]
+    ) -> None:
+        """Take the notebook from the one file that can be meant; say so, or which ones may be meant."""
+        found = self._meant.get(stem, {})
+        written = {name: data for name, data in found.items() if not self._is_blank(stem, data)}
+        if stem in files:
+            if written and self._is_blank(stem, files[stem]):
+                problems[stem] = (Note("two_copies", {"found": _listed(written)}),)
+            return
+        meant = written or found
+        if len(set(meant.values())) == 1:
+            name, files[stem] = next(iter(meant.items()))
+            self.taken |= {each.partition("/")[0] for each in meant}
+            problems[stem] = (Note("found_as", {"found": line(name)}),)
+            return
+        may_be = [*meant, *(name for name in self._names if self._named(stem, name))]
+        may_be = may_be or self._closed
+        if may_be:
+            parts = {"found": _listed(may_be), "expected": f"{stem}.ipynb"}
+            problems[stem] = (Note("renamed", parts),)
+
+    def _is_blank(self, stem: str, data: bytes) -> bool:
+        try:
+            return is_blank(self._slots[stem], parse(data, self._limits, stem).cells)
+        except UserError:
+            return False
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(line(name, 80) for name in list(dict.fromkeys(names))[:5])
+
+
+def _below(directory: int, name: str) -> list[str]:
+    """What lies in the folder `name`, with its name before it; nothing where it is none."""
+    try:
+        folder = os.open(name, _FOLDER, dir_fd=directory)
+    except OSError:
+        return []
+    try:
+        inner = sorted(itertools.islice(os.listdir(folder), _IN_A_FOLDER))  # noqa: PTH208
+    finally:
+        os.close(folder)
+    return [f"{name}/{each}" for each in inner]
 
 
 def unjudged(report: Report) -> frozenset[str]:

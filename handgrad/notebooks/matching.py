@@ -1,5 +1,7 @@
-"""Which cell of a student's file is which released cell, by grade id, cell id or text."""
+"""Which cell of a student's file is which released cell: by grade id, cell id, or text and order."""
 
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -63,9 +65,14 @@ def _slot(cell: "NotebookNode") -> Slot:
     )
 
 
-def match(slots: tuple[Slot, ...], cells: tuple[RawCell, ...]) -> Match:
+def match(slots: Sequence[Slot], cells: Sequence[RawCell]) -> Match:
+    """Each submitted cell is a slot's or the student's own.
+
+    Own cells stand behind the neighbour they stood behind, whatever cells were moved around them. A
+    locked cell whose text was changed is an own cell as well, just before the released one: what the
+    student added to it is there, and what it changed is not.
+    """
     found = Match()
-    taken: dict[int, int] = {}  # number of the submitted cell -> slot
     by_grade_id = {slot.grade_id: at for at, slot in enumerate(slots) if slot.grade_id}
     claims: dict[str, list[RawCell]] = {}
     for cell in cells:
@@ -76,33 +83,26 @@ def match(slots: tuple[Slot, ...], cells: tuple[RawCell, ...]) -> Match:
         best = _best(slots[at], claimants)
         if best is not None:
             found.chosen[at] = best
-            taken[best.number] = at
         found.problems += _about(slots[at], claimants, best)
-    _match_by_cell_id(slots, cells, found, taken)
+    _match_the_nameless(slots, [c for c in cells if c.grade_id not in claims], found)
     for at, slot in enumerate(slots):
         if slot.grade_id and at not in found.chosen:
             found.problems.append(Note("cell_deleted", {"cell": slot.grade_id}))
-    after = -1
-    for cell in cells:
-        if cell.number in taken:
-            after = taken[cell.number]
-        elif cell.source.strip() or cell.attachments:
-            found.extras.setdefault(after, []).append(cell)
+    _place_the_others(slots, cells, found)
     return found
 
 
 def _best(slot: Slot, claimants: list[RawCell]) -> RawCell | None:
     """The claimant that is the cell itself: the first that says it is of the slot's kind.
 
-    For a given or test cell one with the released text comes before all others.
+    A given or test cell is best with the released text, an answer with another.
     """
-    if not slot.theirs:
-        for cell in claimants:
-            if same(cell.source, slot.cell.source):
-                return cell
-    for cell in claimants:
-        if cell.flags == slot.flags:
+    of_its_kind = [cell for cell in claimants if cell.flags == slot.flags]
+    for cell in of_its_kind if slot.theirs else claimants:
+        if same(cell.source, slot.cell.source) != slot.theirs:
             return cell
+    if of_its_kind:
+        return of_its_kind[0]
     # The metadata lie about themselves. An answer is looked at all the same; a text that was to pass
     # for a given or test cell is run as the student's own.
     return claimants[0] if slot.theirs else None
@@ -124,31 +124,76 @@ def _about(slot: Slot, claimants: list[RawCell], best: RawCell | None) -> list[N
     return notes
 
 
-def _match_by_cell_id(
-    slots: tuple[Slot, ...], cells: tuple[RawCell, ...], found: Match, taken: dict[int, int]
-) -> None:
+def _match_the_nameless(slots: Sequence[Slot], cells: Iterable[RawCell], found: Match) -> None:
     """Find what has no grade id: released prose, and cells whose metadata a program threw away."""
     by_cell_id: dict[str, int] = {}
-    by_text: dict[tuple[str, str], int] = {}
+    by_text: dict[tuple[str, str], list[int]] = {}
     for at, slot in enumerate(slots):
-        if at in found.chosen:
-            continue
-        if slot.cell_id:
+        if at not in found.chosen:
             by_cell_id.setdefault(slot.cell_id, at)
-        by_text.setdefault((slot.cell_type, _bare(slot.cell.source)), at)
+            by_text.setdefault((slot.cell_type, _bare(slot.cell.source)), []).append(at)
     for cell in cells:
-        if cell.number in taken or cell.grade_id:
+        named = by_cell_id.get(cell.cell_id, -1) if cell.cell_id else -1
+        alike = by_text.get((cell.cell_type, _bare(cell.source)), [])
+        at = next((each for each in (named, *alike) if each not in {-1, *found.chosen}), -1)
+        if at < 0:
             continue
-        at = by_cell_id.get(cell.cell_id, -1) if cell.cell_id else -1
-        if at < 0 or at in found.chosen:
-            at = by_text.get((cell.cell_type, _bare(cell.source)), -1)
-        if at < 0 or at in found.chosen:
+        found.chosen[at] = cell
+        if not slots[at].theirs and not same(cell.source, slots[at].cell.source):
+            found.problems.append(Note("cell_edited", {"cell": slots[at].grade_id}))
+
+
+def _place_the_others(slots: Sequence[Slot], cells: Sequence[RawCell], found: Match) -> None:
+    slot_of = {cell.number: at for at, cell in found.chosen.items()}
+    in_order = _longest_increasing([slot_of[c.number] for c in cells if c.number in slot_of])
+    after = -1
+    for cell in cells:
+        at = slot_of.get(cell.number)
+        if at is None:
+            if cell.source.strip() or cell.attachments:
+                found.extras.setdefault(after, []).append(cell)
             continue
         slot = slots[at]
-        found.chosen[at] = cell
-        taken[cell.number] = at
-        if not slot.theirs and not same(cell.source, slot.cell.source):
-            found.problems.append(Note("cell_edited", {"cell": slot.grade_id}))
+        if not slot.theirs and cell.cell_type == "code" and not same(cell.source, slot.cell.source):
+            found.extras.setdefault(at - 1, []).append(cell)
+        if at in in_order:
+            after = at
+
+
+def _longest_increasing(numbers: Sequence[int]) -> Collection[int]:
+    """The most of `numbers`, all distinct, that stand in increasing order (patience sorting)."""
+    ends: list[int] = []
+    before: dict[int, int] = {}
+    for number in numbers:
+        at = bisect_left(ends, number)
+        ends[at : at + 1] = [number]
+        before[number] = ends[at - 1] if at else -1
+    kept, number = set(), ends[-1] if ends else -1
+    while number >= 0:
+        kept.add(number)
+        number = before[number]
+    return kept
+
+
+def likeness(slots: Sequence[Slot], cells: Sequence[RawCell]) -> float:
+    """How much of a released notebook a file holds, from 0 to 1: by grade ids, or by released text.
+
+    Notebooks of one assignment share cells, so what a file holds beyond the released ones counts too.
+    """
+    ids = {slot.grade_id for slot in slots if slot.grade_id}
+    texts = {_bare(slot.cell.source) for slot in slots if slot.kind != "answer"}
+    found_ids = {cell.grade_id for cell in cells if cell.grade_id}
+    found_texts = {_bare(cell.source) for cell in cells}
+    return max(
+        len(ids & found_ids) / max(1, len(ids | found_ids)),
+        len(texts & found_texts) / max(1, len(texts)),
+    )
+
+
+def is_blank(slots: Sequence[Slot], cells: Sequence[RawCell]) -> bool:
+    """Whether a student has written nothing at all: every text is a released one."""
+    released = {_bare(slot.cell.source) for slot in slots}
+    return all(_bare(cell.source) in released for cell in cells if cell.source.strip())
 
 
 def _bare(text: str) -> str:

@@ -1,5 +1,6 @@
 """A student's notebook put back on the released one: their answers, and nothing else counts."""
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ class Prepared:
 
     `notebook` is valid nbformat 4.5 without outputs, and its Markdown is safe to show. `cells` are
     its code cells in order. `problems` say what had to be put right. `untouched` are the grade ids of
-    the answers that are still as they were released.
+    the answers that are still as they were released; of written ones, where no prose was put beside it.
     """
 
     notebook: "NotebookNode"
@@ -36,8 +37,8 @@ def read(
     """The submitted bytes, restored from `released`; raises UserError where they are no notebook.
 
     Text, points, ids, types and order of given and test cells are the release's, whatever the file
-    says. Answers are found by grade id (by nbformat's cell id where that was lost). Deleted cells are
-    put back, cells of the student's own stay behind the neighbour they stood behind.
+    says. Answers are found by grade id (by nbformat's cell id, or their text, where that was lost).
+    Deleted cells are put back, cells of the student's own stay behind the neighbour they stood behind.
     """
     parsed = parse(data, limits or Limits(), name)
     slots = slots_of(released)
@@ -69,10 +70,12 @@ def _assembled(
     cells: list[Cell] = []
     untouched: set[str] = set()
     used = {slot.cell_id for slot in slots}
+    stubs = {slot.cell.source.strip() for slot in slots if slot.kind == "answer"}
 
     def add(cell: "NotebookNode", kind: CellKind, grade_id: str = "") -> None:
         if cell.cell_type == "code":
-            cells.append(_cell(len(nodes), cell, kind, grade_id, grade_id in untouched))
+            stub = kind in ("answer", "other") and cell.source.strip() in stubs
+            cells.append(_cell(len(nodes), cell, kind, grade_id, stub))
         nodes.append(cell)
 
     def add_extras(after: int) -> None:
@@ -85,10 +88,12 @@ def _assembled(
         cell = _released(slot, at)
         if slot.theirs and mine is not None and not same(mine.source, slot.cell.source):
             _write(cell, mine)
-        elif slot.kind == "answer":
+        elif slot.kind == "answer" and not _prose_beside(slots, found, at):
             untouched.add(slot.grade_id)
         add(cell, slot.kind, slot.grade_id)
         add_extras(at)
+    if _among_given(slots, found):
+        found.problems.append(Note("among_given"))
     metadata = {
         key: released.metadata[key]
         for key in ("kernelspec", "language_info")
@@ -97,6 +102,30 @@ def _assembled(
     notebook = node({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": []})
     notebook.cells = nodes
     return Prepared(notebook, tuple(cells), problems + tuple(found.problems), frozenset(untouched))
+
+
+def _prose_beside(slots: tuple[Slot, ...], found: Match, at: int) -> bool:
+    """Whether the student wrote prose between the graded or given cells around a written answer."""
+    if slots[at].cell_type == "code":
+        return False
+    named = [-1, *(i for i, slot in enumerate(slots) if slot.grade_id and i != at), len(slots)]
+    first = max(i for i in named if i < at)
+    last = min(i for i in named if i > at)
+    own = [cell for i in range(first, last) for cell in found.extras.get(i, ())]
+    own += [
+        found.chosen[i]
+        for i in range(first + 1, last)
+        if i in found.chosen and not same(found.chosen[i].source, slots[i].cell.source)
+    ]
+    return any(cell.cell_type != "code" for cell in own)
+
+
+def _among_given(slots: tuple[Slot, ...], found: Match) -> bool:
+    """Whether code of the student's own stands before the last given cell that leads to the answers."""
+    codes = [(at, slot.kind) for at, slot in enumerate(slots) if slot.cell_type == "code"]
+    leading = [at for at, _ in itertools.takewhile(lambda each: each[1] == "given", codes)]
+    own = [i for i, cells in found.extras.items() if any(c.cell_type == "code" for c in cells)]
+    return bool(leading) and any(i < leading[-1] for i in own)
 
 
 def _released(slot: Slot, at: int) -> "NotebookNode":
