@@ -13,7 +13,7 @@ from handgrad.errors import UserError
 from handgrad.grading.graded import Graded
 from handgrad.grading.pipeline import Pipeline, with_pipeline
 from handgrad.notebooks.intake import Submission
-from handgrad.notebooks.matching import slots_of
+from handgrad.notebooks.matching import meant, slots_of
 from handgrad.notebooks.notebookfile import RawCell, parse
 from handgrad.notebooks.notebooknode import nbjson
 from handgrad.pages.table import table
@@ -114,7 +114,13 @@ def _belonging(
             shared = 2 * len(ids & its) - len(its - ids) + (path.stem == stem)
             if ids & its and (best is None or shared > best[0]):
                 best = (shared, assignment, stem)
-    return None if best is None else (best[1], best[2])
+    if best is not None:
+        return best[1], best[2]
+    for assignment in known:  # its metadata are lost
+        slots = {stem: slots_of(assignment.release[stem]) for stem in assignment.exercises}
+        if stem := meant(path.name, cells, slots):
+            return assignment, stem
+    return None
 
 
 def _of_the_lecture(

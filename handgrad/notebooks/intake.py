@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 import os
-import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from handgrad.errors import UserError
 from handgrad.limits import Limits
-from handgrad.notebooks.matching import is_blank, likeness, slots_of
+from handgrad.notebooks.matching import is_blank, meant, named, slots_of
 from handgrad.notebooks.notebookfile import parse
 from handgrad.plaintext import line
 from handgrad.verdict import Note, Report
@@ -30,7 +29,6 @@ UNJUDGED = frozenset({"renamed", "unreadable", "two_copies"})
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A missing notebook may be in one of these.
 _CONTAINERS = (".7z", ".gz", ".htm", ".html", ".pdf", ".rar", ".tar", ".tgz", ".zip")
-_LIKE = 0.5  # of a released notebook, that a file must hold at least to be meant as it
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,18 +206,9 @@ class _Lost:
         except UserError:
             self._closed.append(name)
             return
-        likeness_of = {stem: likeness(slots, cells) for stem, slots in self._slots.items()}
-        stem = max(likeness_of, key=lambda each: (likeness_of[each], self._named(each, name)))
-        if likeness_of[stem] <= _LIKE:
-            stem = next((each for each in self._slots if self._named(each, name)), "")
+        stem = meant(name, cells, self._slots)
         if stem:
             self._meant.setdefault(stem, {})[name] = data
-
-    @staticmethod
-    def _named(stem: str, name: str) -> bool:
-        """Whether the notebook's name is part of the file's, up to case and signs."""
-        plain, wanted = (re.sub(r"[\W_]+", "_", each.lower()) for each in (name, stem))
-        return wanted in plain
 
     def look_for(
         self, stem: str, files: dict[str, bytes], problems: dict[str, tuple[Note, ...]]
@@ -231,13 +220,13 @@ class _Lost:
             if written and self._is_blank(stem, files[stem]):
                 problems[stem] = (Note("two_copies", {"found": _listed(written)}),)
             return
-        meant = written or found
-        if len(set(meant.values())) == 1:
-            name, files[stem] = next(iter(meant.items()))
-            self.taken |= {each.partition("/")[0] for each in meant}
+        claims = written or found
+        if len(set(claims.values())) == 1:
+            name, files[stem] = next(iter(claims.items()))
+            self.taken |= {each.partition("/")[0] for each in claims}
             problems[stem] = (Note("found_as", {"found": line(name)}),)
             return
-        may_be = [*meant, *(name for name in self._names if self._named(stem, name))]
+        may_be = [*claims, *(name for name in self._names if named(stem, name))]
         may_be = may_be or self._closed
         if may_be:
             parts = {"found": _listed(may_be), "expected": f"{stem}.ipynb"}

@@ -1,7 +1,8 @@
 """Which cell of a student's file is which released cell: by grade id, cell id, or text and order."""
 
+import re
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
     from handgrad.plan import CellKind  # which imports torch
+
+_LIKE = 0.5  # of a released notebook, that a file must hold at least to be meant as it
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +178,22 @@ def _longest_increasing(numbers: Sequence[int]) -> Collection[int]:
     return kept
 
 
-def likeness(slots: Sequence[Slot], cells: Sequence[RawCell]) -> float:
+def meant(name: str, cells: Sequence[RawCell], notebooks: Mapping[str, Sequence[Slot]]) -> str:
+    """The stem of the released notebook that a file of this name and these cells is; "" for none."""
+    like = {stem: _likeness(slots, cells) for stem, slots in notebooks.items()}
+    best = max(like, key=lambda stem: (like[stem], named(stem, name)), default="")
+    if best and like[best] > _LIKE:
+        return best
+    return next((stem for stem in notebooks if named(stem, name)), "")
+
+
+def named(stem: str, name: str) -> bool:
+    """Whether the notebook's name is part of the file's, up to case and signs."""
+    plain, wanted = (re.sub(r"[\W_]+", "_", each.lower()) for each in (name, stem))
+    return wanted in plain
+
+
+def _likeness(slots: Sequence[Slot], cells: Sequence[RawCell]) -> float:
     """How much of a released notebook a file holds, from 0 to 1: by grade ids, or by released text.
 
     Notebooks of one assignment share cells, so what a file holds beyond the released ones counts too.
