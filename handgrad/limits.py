@@ -14,8 +14,8 @@ class Limits:
     cell_cpu_seconds: float = 5.0  # of the notebook's own process; a busy machine takes none of it
     wall_seconds: float = 60.0  # the whole submission: all notebooks, all runs
     cpu_seconds: int = 60
-    memory_mib: int = 4096  # address space, which for torch is several times what is resident
-    processes: int = 64  # threads count too
+    memory_mib: int = 4096  # filled by the notebook, beyond what torch and the given cells take
+    processes: int = 64  # threads; a notebook is one process
     file_mib: int = 16
     scratch_mib: int = 64
     scratch_files: int = 1000

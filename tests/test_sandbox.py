@@ -228,16 +228,21 @@ def test_the_filter_denies_and_allows_what_it_says(machine: str) -> None:
     arm = machine == "aarch64"
     assert len(code) // 8 < 4096
 
-    def verdict(number: int, first: int = 0, arch: int = arch) -> int:
-        return _interpret(code, number, arch, first) & 0xFFFF0000
+    def verdict(number: int, *arguments: int, arch: int = arch) -> int:
+        return _interpret(code, number, arch, arguments) & 0xFFFF0000
 
     allow, errno, kill = 0x7FFF0000, 0x00050000, 0x80000000
-    clone, socketpair, write = (220, 199, 64) if arm else (56, 53, 1)
+    clone, socketpair, write, mmap = (220, 199, 64, 222) if arm else (56, 53, 1, 9)
     assert verdict(write) == allow
-    assert verdict(clone, 0x01200011) == allow  # fork
+    assert verdict(clone, 0x01200011) == errno  # fork
+    assert verdict(clone, 0x4111) == errno  # vfork
     assert verdict(clone, 0x003D0F00) == allow  # a thread
     for flag in (0x20000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000):
-        assert verdict(clone, flag | 17) == errno
+        assert verdict(clone, flag | 0x003D0F00) == errno
+    assert verdict(mmap, 0, 4096, 3, 0x22) == allow  # private and anonymous
+    assert verdict(mmap, 0, 4096, 3, 0x01) == allow  # a file
+    for flags in (0x21, 0x23, 0x122, 0x40022):
+        assert verdict(mmap, 0, 4096, 3, flags) == errno
     assert verdict(socketpair, 1) == allow
     assert verdict(socketpair, 2) == errno
     assert verdict(221 if arm else 59) == errno  # execve
@@ -415,9 +420,9 @@ def _processes() -> set[int]:
     return {p.pid for p in below if p.is_running()}
 
 
-def _interpret(code: bytes, number: int, arch: int, first: int) -> int:
+def _interpret(code: bytes, number: int, arch: int, arguments: tuple[int, ...]) -> int:
     """Run a filter by hand: the few instructions that ours is made of."""
-    data = {0: number, 4: arch, 16: first}
+    data = {0: number, 4: arch, **dict(zip(range(16, 64, 8), arguments, strict=False))}
     accumulator = at = 0
     while True:
         operation, yes, no, value = (
@@ -430,6 +435,8 @@ def _interpret(code: bytes, number: int, arch: int, first: int) -> int:
         match operation:
             case 0x20:
                 accumulator = data[value]
+            case 0x54:
+                accumulator &= value
             case 0x06:
                 return value
             case 0x15:

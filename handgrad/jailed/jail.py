@@ -98,7 +98,17 @@ def enter(identity: Identity, limits: Limits, files: Mapping[str, bytes]) -> Non
     become(identity)
     lay_out(files)
     bound(limits)
+    refuse_processes()
     seccomp.install()
+
+
+def refuse_processes() -> None:
+    """Say in words what the filter would say as "Operation not permitted"."""
+
+    def fork() -> int:
+        raise PermissionError("a notebook is one process while it is graded: use a thread")
+
+    os.fork = fork
 
 
 def lay_out(files: Mapping[str, bytes], home: Path = HOME) -> None:
@@ -138,7 +148,8 @@ def bound(limits: Limits) -> None:
     # The fork inherits the worker's pages, but its clock starts at zero.
     hard = {
         resource.RLIMIT_CPU: limits.cpu_seconds,
-        resource.RLIMIT_AS: limits.memory_mib * mib,
+        # Memory that may be written to; the watcher counts what is filled, however it was had.
+        resource.RLIMIT_DATA: writable() + limits.memory_mib * mib,
         resource.RLIMIT_NPROC: limits.processes,
         resource.RLIMIT_FSIZE: limits.file_mib * mib,
         resource.RLIMIT_NOFILE: OPEN_FILES,
@@ -154,6 +165,13 @@ def bound(limits: Limits) -> None:
         value = value if most == resource.RLIM_INFINITY else min(value, most)
         resource.setrlimit(which, (value, value))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that a large file is an OSError
+
+
+def writable() -> int:
+    """Bytes that this process may write to already, as RLIMIT_DATA counts them."""
+    status = Path("/proc/self/status").read_text()
+    (kib,) = (int(line.split()[1]) for line in status.splitlines() if line[:7] == "VmData:")
+    return kib << 10
 
 
 def close_all_but(kept: int) -> None:

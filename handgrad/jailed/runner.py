@@ -88,7 +88,6 @@ class Runner:
     attempts: Attempts
     send: Callable[[bytes], None]
     dead: dict[int, CellStatus] = field(default_factory=dict)
-    jailed: bool = False  # this process is the first of a pid namespace of its own
     process: int = 0
     home: str = ""  # the notebook's folder
     taps: Taps = field(init=False)
@@ -142,19 +141,10 @@ class Runner:
         state.finish()
         return state.frame(results)
 
-    def end_what_it_started(self) -> None:
-        """No process outlives the cell that made it, so none is laid at another cell's door."""
+    def end_if_copied(self) -> None:
+        """Only the process that was started speaks for the notebook (no jail: a cell may fork)."""
         if os.getpid() != self.process:
-            os._exit(0)  # one of them has come this far; one speaks for all
-        if not self.jailed:
-            return
-        # An orphan's parent is this process: without a child it is alone, and that is cheap to know.
-        with suppress(ChildProcessError):
-            os.waitpid(-1, os.WNOHANG)
-            with suppress(ProcessLookupError):
-                os.kill(-1, signal.SIGKILL)  # all of this namespace but its first process, this one
-            while True:
-                os.waitpid(-1, 0)
+            os._exit(0)
 
     def _time_is_up(self, _signal: int, _frame: FrameType | None) -> None:
         position, began, worked = self.clock.now()
@@ -258,13 +248,13 @@ class _State:
             except CellTimeout:
                 raise
             except BaseException as error:
-                runner.end_what_it_started()
+                runner.end_if_copied()
                 name, text = describe(error)
                 if outputs is not None:
                     outputs.error(error, name, text)
                 return "raised", name, text
         except CellTimeout as error:
-            runner.end_what_it_started()
+            runner.end_if_copied()
             runner.dead[position] = "timed out"
             name, text = describe(error)
             if outputs is not None:
@@ -274,7 +264,7 @@ class _State:
             runner.clock.end()
 
     def _show(self, code: CellCode, value: object, outputs: Outputs | None) -> None:
-        self.runner.end_what_it_started()
+        self.runner.end_if_copied()
         if outputs is not None:
             if value is not None and not shows_nothing(code.cell.source):
                 outputs.data("execute_result", *self.runner.shell.shown(value))

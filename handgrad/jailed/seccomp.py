@@ -21,11 +21,14 @@ _KILL = 0x80000000
 _ERRNO = 0x00050000
 
 # Offsets in struct seccomp_data.
-_NR, _ARCH, _ARG0 = 0, 4, 16
+_NR, _ARCH, _ARGUMENTS = 0, 4, 16
 
+_CLONE_THREAD = 0x00010000
 # CLONE_NEWTIME, _NEWNS, _NEWCGROUP, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET
 _NEW_NAMESPACES = 0x7E020080
 _AF_UNIX = 1
+_MAP_SHARED, _MAP_ANONYMOUS = 1, 0x20  # MAP_SHARED_VALIDATE has the bit too
+_MAP_GROWSDOWN, _MAP_HUGETLB = 0x100, 0x40000
 
 # name: (number on x86_64, number on aarch64); None where the machine has no such call.
 _DENIED: dict[str, tuple[int | None, int | None]] = {
@@ -51,9 +54,12 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "process_madvise": (440, 440),
     "kcmp": (312, 272),
     "pidfd_getfd": (438, 438),
-    # new programs: nothing but the interpreter that is running already
+    # new programs and processes: nothing but the interpreter that is running already, so that a
+    # notebook is one process, whose memory is known and which ends at once
     "execve": (59, 221),
     "execveat": (322, 281),
+    "fork": (57, None),
+    "vfork": (58, None),
     # sockets; a socketpair of AF_UNIX is left, which event loops need
     "socket": (41, 198),
     # memory that no limit counts
@@ -99,14 +105,55 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "clock_adjtime": (305, 266),
     "adjtimex": (159, 171),
 }
-_CLONE = (56, 220)
 _CLONE3 = 435  # the same everywhere
-_SOCKETPAIR = (53, 199)
 _X32_BIT = 0x40000000
 
 _ARCHES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
-_LD, _JEQ, _JSET, _JGE, _RET = 0x20, 0x15, 0x45, 0x35, 0x06
+_LD, _AND, _JEQ, _JSET, _JGE, _RET = 0x20, 0x54, 0x15, 0x45, 0x35, 0x06
+
+
+def _step(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
+    """One struct sock_filter: jump `yes` or `no` instructions ahead."""
+    return struct.pack("HBBI", code, yes, no, value)
+
+
+_REFUSE = _step(_RET, _ERRNO | errno.EPERM)
+_PASS = _step(_RET, _ALLOW)
+
+
+def _argument(number: int) -> bytes:
+    """Load the lower half of an argument: all that the kernel reads of flags and of ids."""
+    return _step(_LD, _ARGUMENTS + 8 * number)
+
+
+# Calls that depend on their arguments: (number on x86_64, number on aarch64) and what to do there.
+_LOOKED_INTO: dict[str, tuple[tuple[int, int], tuple[bytes, ...]]] = {
+    # a thread, and no process
+    "clone": (
+        (56, 220),
+        (
+            _argument(0),
+            _step(_JSET, _NEW_NAMESPACES, 1),
+            _step(_JSET, _CLONE_THREAD, 1),
+            _REFUSE,
+            _PASS,
+        ),
+    ),
+    "socketpair": ((53, 199), (_argument(0), _step(_JEQ, _AF_UNIX, 1), _REFUSE, _PASS)),
+    # memory that stays when it is no longer mapped, or that RLIMIT_DATA does not count
+    "mmap": (
+        (9, 222),
+        (
+            _argument(3),
+            _step(_JSET, _MAP_GROWSDOWN | _MAP_HUGETLB, 2),
+            _step(_AND, _MAP_SHARED | _MAP_ANONYMOUS),
+            _step(_JEQ, _MAP_SHARED | _MAP_ANONYMOUS, 0, 1),
+            _REFUSE,
+            _PASS,
+        ),
+    ),
+}
 
 
 def program(machine: str) -> bytes:
@@ -120,24 +167,15 @@ def program(machine: str) -> bytes:
         _step(_LD, _NR),
     ]
     if machine == "x86_64":
-        code += [_step(_JGE, _X32_BIT, no=1), _step(_RET, _ERRNO | errno.EPERM)]
+        code += [_step(_JGE, _X32_BIT, no=1), _REFUSE]
     for number in denied:
         if number is not None:
-            code += [_step(_JEQ, number, no=1), _step(_RET, _ERRNO | errno.EPERM)]
+            code += [_step(_JEQ, number, no=1), _REFUSE]
     # Its flags lie in memory, where a filter cannot look. ENOSYS makes libc fall back on clone.
     code += [_step(_JEQ, _CLONE3, no=1), _step(_RET, _ERRNO | errno.ENOSYS)]
-    code += [
-        _step(_JEQ, _CLONE[column], no=4),
-        _step(_LD, _ARG0),
-        _step(_JSET, _NEW_NAMESPACES, no=1),
-        _step(_RET, _ERRNO | errno.EPERM),
-        _step(_RET, _ALLOW),
-        _step(_JEQ, _SOCKETPAIR[column], no=3),
-        _step(_LD, _ARG0),
-        _step(_JEQ, _AF_UNIX, yes=1),
-        _step(_RET, _ERRNO | errno.EPERM),
-        _step(_RET, _ALLOW),
-    ]
+    for numbers, steps in _LOOKED_INTO.values():
+        code += [_step(_JEQ, numbers[column], no=len(steps)), *steps]
+    code.append(_PASS)
     return b"".join(code)
 
 
@@ -162,8 +200,3 @@ def install() -> None:
     fprog = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(held))
     if libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, fprog, 0, 0):
         raise OSError(ctypes.get_errno(), "seccomp: " + os.strerror(ctypes.get_errno()))
-
-
-def _step(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
-    """One struct sock_filter: jump `yes` or `no` instructions ahead."""
-    return struct.pack("HBBI", code, yes, no, value)

@@ -19,7 +19,9 @@ _MOST_DEATHS = 3  # the fourth is trouble
 _TICK = 0.1  # seconds between two looks
 _GRACE = 1.0  # seconds between the signal and the kill
 _CPU_OF_PROCESS = 2  # of clock_getcpuclockid(3): with ~pid << 3, the clock of another process
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+# So that the kernel's own limit, which a notebook sees as a MemoryError, is the first to be reached.
+_BESIDE = 64 << 20
+_FILLED = (b"RssAnon", b"RssShmem", b"VmSwap", b"VmPTE")  # of /proc/<pid>/status
 _PRIVATE = struct.Struct("<I")
 
 
@@ -40,6 +42,8 @@ class Watch:
     start: Callable[["Watch", int], int]
     pass_on: Callable[[str, bytes], None]
     grouped: bool = False  # without a jail: kill the process group, as there is no namespace
+    inherited: int = 0  # bytes of the worker's memory, which every child begins with
+    seen_as: int = 0  # the process's number in /proc, which shows an outer namespace
     dead: dict[int, CellStatus] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
 
@@ -66,9 +70,11 @@ class Watch:
     def _once(self) -> str:
         """One process until it ends or is ended; says what it did that no runner does."""
         self.clock.reset()
+        self.inherited, _ = usage("self")
         reading, writing = os.pipe()
         pid = self.start(self, writing)
         os.close(writing)
+        self.seen_as = _number_in_proc(pid)
         try:
             return self._follow(pid, reading)
         finally:
@@ -115,15 +121,15 @@ class Watch:
         return position, late
 
     def _too_much(self) -> str:
-        """Which limit the notebook's processes exceed together, "" for none.
+        """Which limit the notebook's process exceeds, "" for none.
 
-        The kernel counts tasks too, but not those of root in a container without privileges.
+        The kernel counts threads too, but not those of root in a container without privileges.
         """
-        resident, tasks = _used()
-        if resident > self.limits.memory_mib << 20:
+        memory, threads = usage(self.seen_as)
+        if memory - self.inherited > (self.limits.memory_mib << 20) + _BESIDE:
             return f"it used more than {self.limits.memory_mib} MiB of memory"
-        if tasks > self.limits.processes:
-            return f"it ran more than {self.limits.processes} processes"
+        if threads > self.limits.processes:
+            return f"it ran more than {self.limits.processes} threads"
         return ""
 
     def _take(self, received: bytearray) -> None:
@@ -137,7 +143,7 @@ class Watch:
             self.pass_on(key, b"".join((_PRIVATE.pack(len(header)), header, body)))
 
     def _end(self, pid: int) -> None:
-        """Kill the process, and with it, as it is process 1 of its namespace, all that it started."""
+        """Kill the process, which in a jail can start no other."""
         if self.grouped:
             try:
                 os.killpg(pid, signal.SIGKILL)
@@ -148,19 +154,27 @@ class Watch:
         os.waitpid(pid, 0)
 
 
-def _used() -> tuple[int, int]:
-    """Bytes of memory, and threads, that the student's processes have together: all processes of the
-    jail but those that were there before. What they still share with the worker counts for each.
+def usage(pid: int | str) -> tuple[int, int]:
+    """Bytes of memory that a process has filled, and its threads; "self" is this process.
+
+    Filled are pages of its own and shared ones without a file, wherever they lie, and the tables
+    that the kernel keeps of them; address space and files mapped to be read are not. (0, 0) for a
+    process that has ended.
     """
-    mine = int(Path("/proc/self").readlink().name)
-    resident = tasks = 0
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit() or int(process.name) <= mine:
-            continue
-        try:
-            fields = process.joinpath("statm").read_text().split()
-            tasks += process.joinpath("task").stat().st_nlink - 2
-        except OSError:
-            continue  # it has ended meanwhile
-        resident += (int(fields[1]) - int(fields[2])) * _PAGE
-    return resident, tasks
+    try:
+        status = Path(f"/proc/{pid}/status").read_bytes()
+    except OSError:
+        return 0, 0
+    fields = dict(line.split(b":", 1) for line in status.splitlines())
+    kib = sum(int(fields[name].split()[0]) for name in _FILLED if name in fields)
+    return kib << 10, int(fields[b"Threads"])
+
+
+def _number_in_proc(pid: int) -> int:
+    fd = os.pidfd_open(pid)
+    try:
+        lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
+    finally:
+        os.close(fd)
+    (number,) = (int(line.split()[1]) for line in lines if line.startswith("Pid:"))
+    return number

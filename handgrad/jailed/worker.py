@@ -166,7 +166,6 @@ class Worker:
             attempts=self._attempts,
             send=lambda data: wire.write(pipe, data),
             dead=watch.dead,
-            jailed=self._sandboxed and os.getpid() == 1,
         ).run_all(frozenset(watch.done))
 
     def _compiled(self, cell: Cell) -> CellCode:

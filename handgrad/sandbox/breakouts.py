@@ -117,13 +117,54 @@ for number in range(1_000_000): open(f'f{{number}}', 'x').close()""",
     "make folders without end": """\
 import os
 for _ in range(1_000_000): os.mkdir('d'); os.chdir('d')""",
-    "use up the memory": "import mmap; kept = [mmap.mmap(-1, 1 << 30) for _ in range(64)]",
-    "share memory that nobody counts": "import os; os.memfd_create('m')",
-    "leave System V memory behind": _SYSCALL + "call('shmget', 7, 4096, 0o1600)",
-    "fork without end": """\
-import os, time
-for _ in range(10_000):
-    if os.fork() == 0: time.sleep(30); os._exit(0)""",
+    "fill memory of its own": """\
+kept = []
+for _ in range(1024): kept.append(bytearray(b'x') * (1 << 20))""",
+    "fill memory and make it read-only": _SYSCALL
+    + """
+import mmap, time
+size, libc.mmap.restype = 1 << 20, ctypes.c_void_p
+for _ in range(4096):
+    at = libc.mmap(None, size, 3, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+    ctypes.memset(at, 1, size)
+    call('mprotect', ctypes.c_void_p(at), size, 1)
+time.sleep(1)""",
+    "fill tables of memory": _SYSCALL
+    + """
+import mmap, time
+size, libc.mmap.restype = 1 << 41, ctypes.c_void_p
+at = libc.mmap(None, ctypes.c_size_t(size), 1, 0x4000 | mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+for place in range(at, at + size, 1 << 21): ctypes.string_at(place, 1)
+time.sleep(1)""",
+    "fill shared memory": "import mmap; kept = [mmap.mmap(-1, 1 << 28) for _ in range(4)]",
+    "fill shared memory of a device": """\
+import mmap, os
+mmap.mmap(os.open('/dev/zero', os.O_RDWR), 1 << 28)""",
+    "fill a stack that grows": "import mmap; mmap.mmap(-1, 1 << 28, flags=0x100 | 0x22)",
+    "fill a file in memory": "import os; os.memfd_create('m')",
+    "fill System V memory": _SYSCALL + "call('shmget', 7, 4096, 0o1600)",
+    "fill the buffers of pipes": """\
+import fcntl, os
+kept = []
+for _ in range(1024):
+    kept.append(os.pipe()[1])
+    fcntl.fcntl(kept[-1], fcntl.F_SETPIPE_SZ, 1 << 20)
+    os.write(kept[-1], bytes(1 << 20))""",
+    "fill the buffers of sockets": """\
+import array, socket
+kept, held = [], 0
+while held < 1 << 29:
+    carrier, full = socket.socketpair(), socket.socketpair()
+    full[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 30)
+    full[0].setblocking(False)
+    try:
+        while True: held += full[0].send(bytes(1 << 16))
+    except BlockingIOError: pass
+    rights = array.array('i', [end.fileno() for end in full])
+    carrier[0].sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    kept.append(carrier)""",
+    "start a process": "import os\nif os.fork() == 0: os._exit(0)",
+    "start a process past the interpreter": _SYSCALL + "call('fork')",
     "start threads without end": """\
 import threading, time
 for _ in range(10_000): threading.Thread(target=time.sleep, args=(1,), daemon=True).start()""",
@@ -133,7 +174,8 @@ resource.setrlimit(resource.RLIMIT_NPROC, (10_000, 10_000))""",
     "take off the filter": _SYSCALL + "call('prctl', 22, 0, 0, 0, 0)",
 }
 
-_LIMITS = Limits(cell_seconds=20.0, wall_seconds=120.0)
+# Little memory, since some attempts fill it until they are stopped.
+_LIMITS = Limits(cell_seconds=20.0, wall_seconds=120.0, memory_mib=512)
 
 
 def cells(secret: Path, port: int) -> tuple[Cell, ...]:

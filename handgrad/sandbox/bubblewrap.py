@@ -212,8 +212,10 @@ def _mounts(python: _Python) -> list[str]:
     for name in JAILED:
         arguments += _shown(_PACKAGE / name, Path(f"/jail/handgrad/{name}"))
     arguments += ["--proc", "/proc", "--dev", "/dev", "--perms", "0755", "--tmpfs", "/tmp"]
-    # No terminals either; the rest of /dev is null, zero, full, random, tty and shm.
+    # No terminals either; the rest of /dev is null, zero, full, random, tty and shm. A shared mapping
+    # of /dev/zero is memory that stays when it is no longer mapped, and nobody counts.
     arguments += ["--tmpfs", "/dev/pts", "--remount-ro", "/dev/pts"]
+    arguments += ["--dev-bind", "/dev/null", "/dev/zero"]
     return [*arguments, "--remount-ro", "/dev", "--remount-ro", "/"]
 
 
