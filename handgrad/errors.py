@@ -16,3 +16,7 @@ class UserError(Exception):
     def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
         """Travel between processes by its parts; an exception is otherwise made from its sentence."""
         return type(self), (self.where, self.fact, self.cure)
+
+
+class LostError(Exception):
+    """A process that was to do something is gone, or hangs: nobody's fault, and another try may work."""

@@ -23,6 +23,11 @@ class Grader:
         future = self._workers.submit(process.grade, "ada", Submission(files, {}))
         return future.result(timeout=300)
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The ids of its processes."""
+        return self._workers.pids
+
     def report(self, files: Mapping[str, bytes]) -> Report:
         return self.grade(files).report
 

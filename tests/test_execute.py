@@ -25,7 +25,7 @@ from jailed import (
     values,
 )
 
-from handgrad.errors import UserError
+from handgrad.errors import LostError, UserError
 from handgrad.jailed import wire
 from handgrad.plan import Cell, Plan, Run
 from handgrad.sandbox.border import BorderError, run_of
@@ -239,10 +239,12 @@ def test_a_given_cell_that_raises_stops_everything_with_a_cure() -> None:
     assert error.value.cure
 
 
-def test_a_worker_killed_between_submissions_is_replaced() -> None:
+def test_a_lost_worker_is_said_and_the_next_call_starts_another() -> None:
     with executor() as jail:
         play(jail, cells())
         _worker_of_this_process().kill()
+        with pytest.raises(LostError, match="the sandbox was lost"):
+            play(jail, cells())
         assert play(jail, cells()).trouble == ""
 
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import psutil
 import pytest
 from pool import grader
 
@@ -37,6 +38,14 @@ def finding(report, name, notebook=STEMS[0]):
 def test_the_same_bytes_give_the_same_report(graded, sources):
     files = solved(sources, dlogits="dlogits = dnorm_logits")
     assert graded.report(files) == graded.report(files)
+
+
+def test_a_submission_whose_sandbox_was_lost_is_graded_in_another(graded, sources):
+    (process,) = (psutil.Process(pid) for pid in graded.pids)
+    for child in process.children():  # the rest of the sandbox dies with the first of it
+        child.kill()
+    assert {one.verdict for one in graded.report(solved(sources)).findings} == {Verdict.RIGHT}
+    assert process.is_running()
 
 
 def test_numbers_pasted_from_the_public_seed_earn_nothing(graded, sources):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from handgrad import __version__, atomic
-from handgrad.errors import UserError
+from handgrad.errors import LostError, UserError
 
 if TYPE_CHECKING:
     from handgrad.batch.dask_cluster import Cluster
@@ -24,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except UserError as error:
         print(f"handgrad: {error}", file=sys.stderr)
+        return 1
+    except LostError as error:
+        print(f"handgrad: {error}. Run the same command again", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("handgrad: stopped. Run the same command again to go on", file=sys.stderr)

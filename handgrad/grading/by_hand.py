@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from handgrad.assignment.assignment import Assignment
-from handgrad.errors import UserError
+from handgrad.errors import LostError, UserError
 from handgrad.gradients.lookup import Answers
 from handgrad.grading.graders import Graders
 from handgrad.grading.pipeline import answers_of, read_all, sandbox_of
@@ -39,7 +39,7 @@ class GradersByHand(Graders):
             cells = {stem: notebooks[stem].restored.cells for stem in assignment.exercises}
             with sandbox_of(assignment) as sandbox:
                 return answers_of(notebooks, sandbox.run(cells))
-        except UserError as error:
+        except (UserError, LostError) as error:
             pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:

@@ -130,6 +130,11 @@ class Graders:
         """The notebook's answers alone, by variable: each at random upstream gradients."""
         return AnswersUnderTest(self, "alone", request.node)
 
+    @pytest.fixture
+    def language(self) -> str:
+        """The language that the course is held in, "en" or "zh"."""
+        return self.assignment.settings.language
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         item.stash[ASKED] = {}

@@ -55,7 +55,7 @@ class Pipeline:
     def grade(self, student: str, submission: Submission) -> Graded:
         """The same submission and assignment give the same report.
 
-        Raises UserError where the sandbox cannot be started again after it was lost.
+        Raises LostError where the sandbox is lost on the way, and UserError where it cannot be started.
         """
         notebooks = read_all(self.assignment, submission)
         evidence = self._sandbox.run(

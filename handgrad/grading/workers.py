@@ -17,7 +17,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import IO, Any, ParamSpec, TypeVar, cast
 
-from handgrad.errors import UserError
+from handgrad.errors import LostError, UserError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,7 +58,8 @@ class Workers(Executor):
 
     Each process calls `host(serve, *arguments)`, which makes ready and then calls `serve()`; whatever is
     submitted is called within that. Unlike ProcessPoolExecutor's, a process that dies or hangs takes only
-    its own call with it, and that one is made once more in a fresh process. Where `host` fails, every
+    its own call with it, and that one is made once more in a fresh process; so is one that raises
+    LostError. This is the only place where anything is tried twice. Where `host` fails, every
     call fails with its error. A call may take `seconds`.
     """
 
@@ -110,7 +111,7 @@ class Workers(Executor):
         return tuple(process.pid for process in [*self._processes])
 
     def _warm(self) -> None:
-        with contextlib.suppress(_GoneError, UserError, CallFailed):  # told to whoever calls
+        with contextlib.suppress(LostError, UserError, CallFailed):  # told to whoever calls
             self._process()
 
     def _call(self, message: bytes) -> object:
@@ -122,7 +123,7 @@ class Workers(Executor):
                     return process.call(message, self.seconds)
                 finally:
                     self._processes[process] = False
-            except _GoneError as error:
+            except LostError as error:
                 if last_try or self._closed:
                     raise WorkerDied(str(error)) from None
         raise AssertionError("unreachable")
@@ -150,10 +151,6 @@ class Workers(Executor):
         process.close()
 
 
-class _GoneError(Exception):
-    """The process ended, or did not answer in time."""
-
-
 class _Process:
     """One process, seen from the parent. It ends when the parent does, however that ends."""
 
@@ -176,18 +173,16 @@ class _Process:
         self.alive = True
 
     def call(self, message: bytes, seconds: float) -> object:
-        """What the call gave, or raises what it raised; _GoneError where there is neither."""
+        """What the call gave, or raises what it raised; LostError where there is neither."""
         try:
             self._connection.send_bytes(message)
             if not self._connection.poll(seconds):
-                raise _GoneError(f"it took longer than {seconds:.0f} s")
+                self.alive = False
+                raise LostError(f"it took longer than {seconds:.0f} s")
             result, error = pickle.loads(self._connection.recv_bytes())  # of a process of our own
         except (EOFError, OSError):
             self.alive = False
-            raise _GoneError(f"the process that graded it ended ({self._ending()})") from None
-        except _GoneError:
-            self.alive = False
-            raise
+            raise LostError(f"the process that graded it ended ({self._ending()})") from None
         if error is not None:
             raise error
         return result
@@ -241,7 +236,7 @@ def main(connection: Connection) -> None:
 def _answer(call: Callable[[], object]) -> bytes:
     try:
         return pickle.dumps((call(), None))
-    except UserError as error:
+    except (UserError, LostError) as error:
         return pickle.dumps((None, error))
     except Exception as error:
         told = traceback.format_exc()

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from torch import Tensor
 
-from handgrad.errors import UserError
+from handgrad.errors import LostError, UserError
 from handgrad.evidence import Attempt, Evidence, RunResult
 from handgrad.jailed import wire
 from handgrad.limits import Limits
@@ -100,19 +100,13 @@ class Executor:
     def run(self, cells: Mapping[str, Sequence[Cell]]) -> dict[str, Evidence]:
         """Evidence for each notebook of one submission; never raises for what a student wrote.
 
-        Raises UserError where the worker cannot be started again after it was lost.
+        Raises LostError where the sandbox ended before it was done, UserError where it cannot be started.
         """
         try:
             return self._run(cells)
-        except (_WorkerGoneError, wire.WireError, OSError):
-            self._stop()  # the machine took it (memory, a kill): once more, with a fresh one
-        try:
-            return self._run(cells)
         except (_WorkerGoneError, wire.WireError, OSError) as error:
-            self._stop()
-            return {
-                name: Evidence(name, trouble=f"the sandbox was lost: {error}") for name in cells
-            }
+            self._stop()  # the machine took it (memory, a kill): the next call starts a fresh one
+            raise LostError(f"the sandbox was lost: {error}") from None
 
     def _run(self, cells: Mapping[str, Sequence[Cell]]) -> dict[str, Evidence]:
         if self._process is None:
