@@ -4,10 +4,12 @@ from nbgrader import preprocessors as stock
 
 from handgrad.nbgrader.course_language import AnswerHere, CourseLanguage
 from handgrad.nbgrader.course_url import CourseUrl
+from handgrad.nbgrader.names import guard_names
 from handgrad.store.course import with_scripts_on_path
 
 c = get_config()  # noqa: F821 - nbgrader puts it here
 
+guard_names()  # formgrader puts students' names into its pages as they are
 with_scripts_on_path()  # nbgrader calls `alembic` by its bare name
 
 c.CourseDirectory.course_id = "handgrad"
@@ -54,6 +56,8 @@ c.Autograde.autograde_preprocessors = [
 
 # Feedback is one page without scripts; the gradebook's marks and comments are on it.
 c.GenerateFeedback.exporter_class = "handgrad.nbgrader.generate_feedback.PageExporter"
+# Always made anew: nbgrader keeps an old page where no timestamp.txt says that the mark is newer.
+c.GenerateFeedback.force = True
 c.GenerateFeedback.preprocessors = ["nbgrader.preprocessors.GetGrades"]
 
 # Headings get no ids: formgrader finds its score boxes by id, and a student may name a heading like one.

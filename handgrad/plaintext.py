@@ -44,11 +44,22 @@ def csv_field(value: str) -> str:
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?", re.IGNORECASE)
 
 
+_IN_NAMES = " .,_-@+~=()'"  # nothing that a pattern, a page or a shell would take for its own
+
+
+def plain_name(name: str) -> str:
+    """A person's name without what a page would take for markup: nbgrader's pages show it as it is."""
+    return plain(name).translate(_LOOKALIKES)
+
+
+_LOOKALIKES = str.maketrans({"<": "‹", ">": "›", "&": "＆", '"': "”", "`": "’", "{": "(", "}": ")"})
+
+
 def odd_name(name: str) -> str:
     """What is wrong with a name as that of a student's folder; "" where nothing is.
 
-    A good one is a single path component that means the same to nbgrader's globs, to a gradebook
-    column of 128 characters and to a person who reads it.
+    A good one is a single path component that means the same to nbgrader's globs, to its pages, which
+    do not escape it, to a gradebook column of 128 characters and to a person who reads it.
     """
     if name in ("", ".", ".."):
         return "it is no name"
@@ -59,12 +70,9 @@ def odd_name(name: str) -> str:
     for character in name:
         if character in "/\\":
             return f"it holds {character!r}, which leads out of its folder"
-        if character in "*?[]{}":
-            return f"it holds {character!r}, which nbgrader takes for a pattern"
-        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or _CONTROLS.match(
-            character
-        ):
-            return f"it holds the invisible character U+{ord(character):04X}"
+        if unicodedata.category(character)[0] not in "LMN" and character not in _IN_NAMES:
+            shown = repr(character) if character.isprintable() else f"U+{ord(character):04X}"
+            return f"it holds {shown}; letters, digits and {_IN_NAMES.strip()} are allowed"
     if name != name.strip():
         return "it begins or ends with a space"
     return "it begins with a dot" if name.startswith(".") else ""

@@ -4,7 +4,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, get_args
+
+import msgspec
 
 from handgrad.errors import UserError
 from handgrad.limits import Limits
@@ -12,11 +14,12 @@ from handgrad.limits import Limits
 Language = Literal["en", "zh"]
 FeedbackLevel = Literal["verdict", "question", "full"]
 
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
 _CHOICES: Mapping[str, tuple[str, ...]] = {
-    "language": ("en", "zh"),
-    "feedback": ("verdict", "question", "full"),
+    "language": get_args(Language),
+    "feedback": get_args(FeedbackLevel),
 }
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,8 @@ class Settings:
 
     language: Language = "en"
     feedback: FeedbackLevel = "question"
-    right_step_share: float = 1.0
-    unspread_share: float = 0.5
+    right_step_share: Share = 1.0
+    unspread_share: Share = 0.5
     limits: Limits = field(default_factory=Limits)
 
     @classmethod
@@ -44,37 +47,26 @@ class Settings:
             raise UserError(
                 str(path), f"it is not valid TOML ({error})", "Mend that line."
             ) from None
-        limits = table.pop("limits", {})
-        if not isinstance(limits, dict):
-            raise UserError(str(path), "`limits` is not a table", "Write it as [limits].")
-        for key, allowed in _CHOICES.items():
-            if key in table and table[key] not in allowed:
-                raise UserError(
-                    str(path),
-                    f"{key} is {table[key]!r}",
-                    f"Use one of: {', '.join(allowed)}.",
-                )
-        settings = _filled(cls, table, path)
-        for key in ("right_step_share", "unspread_share"):
-            if not 0 <= getattr(settings, key) <= 1:
-                raise UserError(
-                    str(path), f"{key} is outside 0 to 1", "It is a share of the points."
-                )
-        return _filled(cls, {**table, "limits": _filled(Limits, limits, path)}, path)
-
-
-def _filled(kind: type[_T], table: Mapping[str, object], path: Path) -> _T:
-    """`kind` with the table's entries, each checked against the type of its default."""
-    defaults = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    for key, value in table.items():
-        if key not in defaults:
+        _refuse_unknown(cls, table, path)
+        if isinstance(table.get("limits"), dict):
+            _refuse_unknown(Limits, table["limits"], path)
+        try:
+            settings = msgspec.convert(table, cls)
+        except msgspec.ValidationError as error:
+            choices = "; ".join(f"{key}: {', '.join(_CHOICES[key])}" for key in _CHOICES)
             raise UserError(
-                str(path), f"unknown setting `{key}`", f"Known: {', '.join(sorted(defaults))}."
-            )
-        default = defaults[key].default
-        wanted = (int, float) if isinstance(default, int | float) else type(value)
-        if isinstance(value, bool) or not isinstance(value, wanted):
-            raise UserError(str(path), f"`{key}` is {value!r}, not a number", "Write a number.")
-        if isinstance(value, int | float) and value < 0:
-            raise UserError(str(path), f"`{key}` is negative", "Write a number of at least 0.")
-    return kind(**table)
+                str(path), str(error), f"Mend that line. Choices are {choices}."
+            ) from None
+        for limit in fields(Limits):
+            if not getattr(settings.limits, limit.name) >= 0:
+                raise UserError(
+                    str(path), f"`{limit.name}` is negative", "Write a number of at least 0."
+                )
+        return settings
+
+
+def _refuse_unknown(kind: type, table: Mapping[str, object], path: Path) -> None:
+    known = sorted(each.name for each in fields(kind))
+    for key in table:
+        if key not in known:
+            raise UserError(str(path), f"unknown setting `{key}`", f"Known: {', '.join(known)}.")

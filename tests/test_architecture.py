@@ -27,14 +27,15 @@ ARROWS: Mapping[str, tuple[str, ...]] = {
     "notebooks": ("values",),
     "lecture": ("values", "notebooks"),
     "assignment": ("values", "gradients", "notebooks"),
-    "pages": ("values", "gradients", "notebooks"),
     "grading": ("values", "gradients", "sandbox", "notebooks", "assignment", "pages"),
-    "store": ("values", "notebooks", "pages"),
+    "store": ("values", "notebooks"),
+    "statistics": ("values", "store"),
+    "pages": ("values", "gradients", "notebooks", "store", "statistics"),
     "batch": ("values", "notebooks", "assignment", "grading", "pages", "store"),
     "nbgrader": ("values", "notebooks", "assignment", "pages", "store", "batch"),
     "doors": (
         *("values", "sandbox", "notebooks", "lecture", "assignment", "grading"),
-        *("pages", "store", "batch", "nbgrader"),
+        *("pages", "statistics", "store", "batch", "nbgrader"),
     ),
 }
 # Imports within a function, against the arrow, and why.
@@ -48,9 +49,12 @@ BACKWARD: Mapping[tuple[str, str], str] = {
 # Who imports a framework; everybody else goes through them.
 IMPORTERS: Mapping[str, str] = {
     "pytest": "pytest_plugin graders under_test by_hand",
-    "nbgrader": "course course_language course_url gradebook rows roster autograde generate_feedback "
+    "filelock": "lock",
+    "msgspec": "records settings reportfiles",
+    "PIL": "picture",
+    "nbgrader": "names course course_language course_url gradebook rows roster autograde generate_feedback "
     "collectors exporters",
-    "sqlalchemy": "database gradebook rows autograde",
+    "sqlalchemy": "names database gradebook rows autograde",
     "dask": "dask_cluster",
     "distributed": "dask_cluster",
     "IPython": "cellcode shell statements",

@@ -74,6 +74,10 @@ def test_a_deadline_that_was_moved_counts_at_once(course: Path) -> None:
     assert marks(course)["late"].points == raw > 50
     (record,) = [r for r in class_records(Course(course), ASSIGNMENT) if r.student == "late"]
     assert (record.score, record.late_penalty) == (raw, 0.0)
+    grade(course, ASSIGNMENT, jobs=1)  # nothing is due, and nbgrader's own export is right again
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
+        stored = gradebook.find_submission(ASSIGNMENT, "late")
+        assert stored.late_submission_penalty == 0
 
 
 def test_the_class_report_has_the_same_number(course: Path) -> None:
@@ -95,6 +99,20 @@ def test_an_unfinished_mark_is_none(course: Path, student: str, why: str) -> Non
 def test_who_handed_in_again_is_to_be_graded_again(course: Path) -> None:
     hand_in(course, "blank", CLASS["perfect"])
     assert marks(course)["blank"].why == ("is to be graded again",)
+
+
+def test_who_was_dropped_is_in_no_report(course: Path) -> None:
+    shutil.rmtree(course / "submitted" / "blank")
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
+        gradebook.remove_student("blank")
+    known = {record.student for record in class_records(Course(course), ASSIGNMENT)}
+    assert known == {"absent", "broken_json", "late", "writes"}
+
+
+def test_a_folder_that_is_refused_is_in_the_report(course: Path) -> None:
+    (course / "submitted" / "<b>" / ASSIGNMENT).mkdir(parents=True)
+    (odd,) = [r for r in class_records(Course(course), ASSIGNMENT) if r.refused]
+    assert odd.student.endswith("<b>")
 
 
 def test_who_is_not_graded_yet_has_no_mark(course: Path) -> None:

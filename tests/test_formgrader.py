@@ -1,14 +1,19 @@
 """What a teaching assistant does in formgrader, by clicking, in a real browser on a real Jupyter server."""
 
+import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from coursedir import ASSIGNMENT, make_course, rows
+from coursedir import ASSIGNMENT, make_course, nbgrader, rows
 from jupyterserver import JupyterServer, jupyter_server
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from demo.classroom import ONE
+from handgrad.store.course import Course
+from handgrad.store.roster import odd_names
 
 STUDENT = "writes"  # everything right; both written answers given, with an attack in them
 GRADING_SECONDS = 60.0
@@ -109,3 +114,57 @@ def test_a_submission_is_autograded_marked_by_hand_and_handed_back(
     page = (course / "feedback" / STUDENT / ASSIGNMENT / f"{ONE}.html").read_text(encoding="utf-8")
     assert "56.5" in page
     assert "Why not" in page
+
+
+ATTACK = '"><img src=x onerror=alert(1)>'
+PAGES = (
+    "manage_assignments",
+    f"manage_submissions/{ASSIGNMENT}",
+    "manage_students",
+    f"manage_students/{STUDENT}",
+    f"manage_students/{STUDENT}/{ASSIGNMENT}",
+    "gradebook",
+    f"gradebook/{ASSIGNMENT}",
+    f"gradebook/{ASSIGNMENT}/{ONE}",
+)
+
+
+def test_no_name_of_a_student_runs_on_any_page(
+    formgrader: Page, course: Path, server: JupyterServer
+) -> None:
+    """A folder and a roster that hold script, both from before anybody looked at them."""
+    shutil.copytree(course / "submitted" / STUDENT, course / "submitted" / ATTACK)
+    with closing(sqlite3.connect(course / "gradebook.db")) as database, database:
+        database.execute(
+            "UPDATE student SET first_name = ?, last_name = ? WHERE id = ?",
+            ("<script>alert(2)</script>", ATTACK, STUDENT),
+        )
+        query = "SELECT sn.id FROM submitted_notebook sn JOIN notebook n ON n.id = sn.notebook_id"
+        submissions = [f"submissions/{row[0]}" for row in database.execute(query)]
+    assert submissions
+    for path in (*PAGES, *submissions):
+        formgrader.goto(server.page(f"formgrader/{path}"))
+        formgrader.wait_for_load_state("networkidle")
+        assert formgrader.locator("img[src=x]").count() == 0, path
+    formgrader.goto(server.page(f"formgrader/manage_submissions/{ASSIGNMENT}"))
+    expect(row(formgrader, STUDENT)).to_have_count(1)
+    expect(row(formgrader, ATTACK)).to_have_count(0)
+
+
+def test_the_doctor_names_them(course: Path) -> None:
+    (odd, named) = odd_names(Course(course))
+    assert "onerror" in odd.where
+    assert (named.where, named.fact) == (STUDENT, "the name in the roster holds markup")
+
+
+def test_a_roster_loses_its_markup_on_the_way_in(course: Path) -> None:
+    roster = course / "students.csv"
+    roster.write_text("id,first_name,last_name\nann,<b>Ann</b>,O'Neil\n", encoding="utf-8")
+    done = nbgrader(course, "db", "student", "import", str(roster))
+    assert done.returncode == 0, done.stderr
+    with closing(sqlite3.connect(course / "gradebook.db")) as database:
+        names = database.execute("SELECT first_name, last_name FROM student WHERE id = 'ann'")
+        assert names.fetchall() == [("‹b›Ann‹/b›", "O'Neil")]
+    refused = nbgrader(course, "db", "student", "add", ATTACK)
+    assert refused.returncode != 0
+    assert "cannot be a student's id" in refused.stderr

@@ -9,6 +9,7 @@ import pytest
 from coursedir import ASSIGNMENT, make_course, rows, scores
 
 from handgrad.errors import UserError
+from handgrad.store import backups
 from handgrad.store.course import Course
 from handgrad.store.database import in_words
 from handgrad.store.gradebook import Gradebook
@@ -164,3 +165,14 @@ def test_excluded_students_are_left_out(root: Path) -> None:
         file.write("c.CourseDirectory.student_id_exclude = 'bob,nobody'\n")
     found, odd = Course(root).students(ASSIGNMENT)
     assert (found, odd) == (("alice", "carol"), ())
+
+
+def test_copies_are_ordered_by_their_number_and_the_newest_is_never_deleted(root: Path) -> None:
+    """A clock that once ran ahead left copies "of the future", which each new one vanished behind."""
+    file = root / "gradebook.db"
+    for year in range(2090, 2100):
+        (root / f"gradebook.db.bak-{year}0101-000000").write_bytes(b"")
+    made = [backups.backup(file) for _ in range(3)]
+    assert backups.copies(file)[:3] == made[::-1]
+    assert len(backups.copies(file)) == 5
+    assert backups.restore(file)[0] == made[-1]

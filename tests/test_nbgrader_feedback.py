@@ -6,10 +6,10 @@ import stat
 from pathlib import Path
 
 import pytest
-from coursedir import ASSIGNMENT, make_course, nbgrader
+from coursedir import ASSIGNMENT, hand_in, make_course, nbgrader
 from nbgrader.api import Gradebook
 
-from demo.classroom import ONE
+from demo.classroom import CLASS, ONE
 from handgrad.batch.run import grade
 from handgrad.store.records import Records
 
@@ -84,3 +84,17 @@ def test_a_submission_without_a_report_is_said_to_be_so(
     stored.with_suffix(".away").rename(stored)
     assert done.returncode != 0
     assert f"Run `handgrad grade {ASSIGNMENT} --student {LATE}` first" in done.stderr
+
+
+def test_a_mark_that_changed_is_on_the_next_page_without_any_time_stamp(
+    course: Path, pages: dict[str, str]
+) -> None:
+    hand_in(course, "untimed", CLASS["blank"])
+    assert not grade(course, ASSIGNMENT, jobs=1, students=["untimed"]).failed
+    assert nbgrader(course, "generate_feedback", ASSIGNMENT).returncode == 0
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
+        gradebook.find_grade("test_dh", ONE, ASSIGNMENT, "untimed").manual_score = 1.75
+        gradebook.db.commit()
+    assert nbgrader(course, "generate_feedback", ASSIGNMENT).returncode == 0
+    page = course / "feedback" / "untimed" / ASSIGNMENT / f"{ONE}.html"
+    assert "1.75 / 2" in row(page.read_text(encoding="utf-8"), "dh")

@@ -75,6 +75,10 @@ ODD = {
     "space_behind": "alice ",
     "300_characters": "a" * 300,
     "half_character": "a\udcff",
+    "markup": '"><img src=x onerror=alert(1)>',
+    "an_entity": "a&lt;",
+    "a_template": "{{7*7}}",
+    "a_shell": "a;b",
     "129_characters": "a" * 129,
     "100_characters_of_three_bytes": "学" * 100,
 }

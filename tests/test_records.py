@@ -1,12 +1,11 @@
 """What is remembered of a mark is read as it was written, or not at all."""
 
-import json
 import math
 from pathlib import Path
 
 import pytest
 
-from handgrad.store.records import Record, Records, report_from_json, report_to_json
+from handgrad.store.records import Record, Records
 from handgrad.verdict import ErrorPicture, Finding, IntegrityLine, Note, Report, Verdict
 
 REPORT = Report(
@@ -32,10 +31,6 @@ REPORT = Report(
     (IntegrityLine("1_every_step", 7, "torch.autograd.grad", "g = torch.autograd.grad(loss, h)"),),
 )
 RECORD = Record(REPORT, "due", {"1_every_step": 1234})
-
-
-def test_a_report_survives_json() -> None:
-    assert report_from_json(json.loads(json.dumps(report_to_json(REPORT)))) == REPORT
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -8,14 +8,17 @@ from handgrad.settings import Settings
 BAD = {
     "not TOML": ("language = ", "not valid TOML"),
     "an unknown name": ("langauge = 'en'", "unknown setting `langauge`"),
-    "an unknown language": ("language = 'de'", "language is 'de'"),
-    "an unknown level": ("feedback = 'all'", "feedback is 'all'"),
-    "a share above one": ("right_step_share = 1.5", "outside 0 to 1"),
+    "an unknown language": ("language = 'de'", "Invalid enum value 'de' - at `$.language`"),
+    "an unknown level": ("feedback = 'all'", "Invalid enum value 'all' - at `$.feedback`"),
+    "a share above one": (
+        "right_step_share = 1.5",
+        "Expected `float` <= 1.0 - at `$.right_step_share`",
+    ),
     "a negative limit": ("[limits]\ncell_seconds = -1", "negative"),
-    "a limit in words": ("[limits]\ncell_seconds = 'ten'", "not a number"),
-    "a truth value for a number": ("right_step_share = true", "not a number"),
+    "a limit in words": ("[limits]\ncell_seconds = 'ten'", "Expected `float`, got `str`"),
+    "a truth value for a number": ("right_step_share = true", "Expected `float`, got `bool`"),
     "an unknown limit": ("[limits]\nseconds = 3", "unknown setting `seconds`"),
-    "limits that are no table": ("limits = 3", "not a table"),
+    "limits that are no table": ("limits = 3", "Expected `object`, got `int` - at `$.limits`"),
 }
 
 

@@ -9,11 +9,10 @@ from handgrad.assignment.source import Described, described
 from handgrad.batch.ledger import Ledger
 from handgrad.errors import UserError
 from handgrad.notebooks.intake import take
-from handgrad.pages.report import ClassRecord
 from handgrad.store.course import Course
 from handgrad.store.gradebook import Gradebook
 from handgrad.store.lock import only_one
-from handgrad.store.roster import class_records
+from handgrad.store.roster import ClassRecord, class_records
 
 
 @dataclass(frozen=True, slots=True)

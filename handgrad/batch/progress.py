@@ -44,7 +44,8 @@ class Bar(Watcher):
 
     def failed(self, student: str, error: UserError) -> None:
         self._failed += 1
-        self._step()
+        if self._progress.tasks[0].total is not None:  # one of those that are due
+            self._step()
         self._console.print(f"[red]{escape(student)}[/]: {escape(str(error))}", highlight=False)
 
     def note(self, text: str) -> None:

@@ -127,6 +127,7 @@ def grade(
         from handgrad.store import backups
         from handgrad.store.course import Course
         from handgrad.store.gradebook import Gradebook
+        from handgrad.store.roster import settle_penalties
 
         course = Course(source.root)
         described = about.result()
@@ -137,6 +138,7 @@ def grade(
             backups.backup(file)
         gradebook = stack.enter_context(Gradebook(course.db_url, name))
         gradebook.agree(described.points)
+        settle_penalties(course, name)
         run = _Run(course, described, Ledger(course, gradebook, described), watcher)
         due = run.due(students, force)
         with _interruptible() as stopping:

@@ -5,8 +5,9 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,6 +16,7 @@ from handgrad.errors import LostError, UserError
 
 if TYPE_CHECKING:
     from handgrad.batch.dask_cluster import Cluster
+    from handgrad.sandbox.doctor import Check
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -218,7 +220,8 @@ def _doctor(options: argparse.Namespace) -> int:
 
     console = Console(highlight=False)
     checks = []
-    for check in examine(options.course or find_course(Path.cwd()) or Path.cwd()):
+    course = options.course or find_course(Path.cwd())
+    for check in chain(examine(course or Path.cwd()), _names(course)):
         checks.append(check)
         if not options.json:
             sign = "[green]ok[/]     " if check.ok else "[bold red]problem[/]"
@@ -231,6 +234,21 @@ def _doctor(options: argparse.Namespace) -> int:
     if not options.json:
         console.print(f"{len(bad)} problems" if bad else "This machine can grade.")
     return 1 if bad else 0
+
+
+def _names(course: Path | None) -> "Iterator[Check]":
+    """Whether every name of a student in the course may be shown by nbgrader's pages."""
+    from handgrad.sandbox.doctor import Check
+
+    if course is None or not (course / "nbgrader_config.py").is_file():
+        return
+    from handgrad.store.course import Course
+    from handgrad.store.roster import odd_names
+
+    odd = odd_names(Course(course))
+    cures = "; ".join(dict.fromkeys(each.cure for each in odd[:5]))
+    facts = "; ".join(f"{each.where}: {each.fact}" for each in odd[:5])
+    yield Check("names of students", not odd, facts or "may be shown as they are", cures)
 
 
 def _import(options: argparse.Namespace) -> int:

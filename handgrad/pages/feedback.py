@@ -224,7 +224,7 @@ class _Maker:
             label = text(key, self.language)
         is_prose = cell.cell_type == "markdown"
         body = (
-            Markup('<div class="prose">{}</div>').format(inert.markdown(cell.source))
+            Markup('<div class="prose">{}</div>').format(inert.markdown(cell.source, cell.pictures))
             if is_prose
             else inert.code(cell.source)
         )

@@ -1,8 +1,10 @@
 """The cells of a graded notebook, read defensively: its file may have been written by anybody."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
+
+from handgrad.notebooks.display import clean_attachments
 
 Notebook = Mapping[str, object]
 """A notebook as nbformat reads it; nbgrader's scores and comments are in its cells' metadata."""
@@ -16,6 +18,7 @@ class GradedCell:
     source: str
     outputs: tuple[Mapping[str, object], ...]
     nbgrader: Mapping[str, object]
+    pictures: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # attached to the text
     made: bool = False  # put into the graded notebook by ourselves; the page says it on its own
 
     @property
@@ -56,7 +59,7 @@ def cells_of(notebook: Notebook) -> Iterator[GradedCell]:
         metadata = cell.get("metadata")
         nbgrader = metadata.get("nbgrader") if isinstance(metadata, Mapping) else None
         outputs = cell.get("outputs")
-        source = cell.get("source", "")
+        source, attached = cell.get("source", ""), cell.get("attachments")
         yield GradedCell(
             cell_type=str(cell.get("cell_type", "")),
             source="".join(source) if isinstance(source, list) else str(source),
@@ -66,6 +69,7 @@ def cells_of(notebook: Notebook) -> Iterator[GradedCell]:
                 if isinstance(output, Mapping)
             ),
             nbgrader=nbgrader if isinstance(nbgrader, Mapping) else {},
+            pictures=clean_attachments(attached) if isinstance(attached, Mapping) else {},
             made=cell.get("id") == "handgrad-problems",  # see annotate.py
         )
 

@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from markupsafe import Markup
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
@@ -18,6 +19,9 @@ _LONGEST_TEXT = 20_000  # characters of one output
 _MOST_OUTPUTS = 50  # of one cell
 _IMAGES = ("image/png", "image/jpeg", "image/gif")
 
+Pictures = Mapping[str, Mapping[str, str]]
+"""Those attached to a text: base64 by MIME type, by name."""
+
 _CODE = HtmlFormatter(nowrap=True, classprefix="c-")
 _PYTHON = PythonLexer(stripnl=False, ensurenl=False)
 
@@ -28,8 +32,9 @@ _PLACE = re.compile("\ue000(\\d{1,6})\ue001")  # of a formula, while the text ar
 class _Renderer(IPythonRenderer):
     """Takes the formulas out of the text."""
 
-    def __init__(self) -> None:
-        super().__init__(escape=False, exclude_anchor_links=True)
+    def __init__(self, pictures: Pictures) -> None:
+        attachments = {name: dict(bundle) for name, bundle in pictures.items()}
+        super().__init__(escape=False, exclude_anchor_links=True, attachments=attachments)
         self.formulas: list[Markup] = []
 
     def inline_math(self, body: str) -> str:
@@ -47,10 +52,12 @@ class _Renderer(IPythonRenderer):
         return self.formulas[number] if number < len(self.formulas) else ""
 
 
-def markdown(source: str) -> Markup:
-    """Rendered Markdown with its formulas set."""
-    renderer = _Renderer()
-    rendered = clean_html(MarkdownWithMath(renderer=renderer).render(clean_markdown(source)))
+def markdown(source: str, pictures: Pictures = MappingProxyType({})) -> Markup:
+    """Rendered Markdown with its formulas set, and its attached pictures in it."""
+    renderer = _Renderer(pictures)
+    rendered = clean_html(
+        MarkdownWithMath(renderer=renderer).render(clean_markdown(source, pictures))
+    )
     return Markup(_PLACE.sub(renderer.back, rendered))
 
 

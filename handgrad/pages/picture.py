@@ -1,11 +1,12 @@
 """Where a wrong gradient is off: a small picture of squares, and the same in words."""
 
 import base64
+import io
 import math
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from PIL import Image, ImageDraw
 
 from handgrad.gradients.compare import TOLERANCE
 from handgrad.pages.words import joined, text
@@ -34,16 +35,16 @@ def draw_error(name: str, picture: ErrorPicture, language: str) -> Drawn:
     The area of a square goes with the size of the error, so neither sign nor size needs colour.
     """
     values = _finite(picture.values)
-    height, width, pixels = _squares(values)
+    image = _squares(values)
     largest = max(abs(v) for row in values for v in row)
     key = text("picture.key", language, largest=f"{largest:.2g}")
     if picture.step != (1, 1):
         rows, columns = picture.step
         key = joined((key, text("picture.covers", language, rows=rows, columns=columns)), language)
     return Drawn(
-        source="data:image/png;base64," + base64.b64encode(_png(width, height, pixels)).decode(),
-        width=width,
-        height=height,
+        source=_data_uri(image),
+        width=image.width,
+        height=image.height,
         alt=text(
             "picture.alt",
             language,
@@ -144,31 +145,24 @@ def _finite(values: Sequence[Sequence[float]]) -> list[list[float]]:
     ]
 
 
-def _squares(values: Sequence[Sequence[float]]) -> tuple[int, int, list[bytes]]:
+def _squares(values: Sequence[Sequence[float]]) -> Image.Image:
     rows, columns = len(values), len(values[0])
     cell = max(7, min(24, _SIDE // max(rows, columns)))
     largest = max(abs(v) for row in values for v in row) or 1.0
-    pixels = [bytearray(columns * cell) for _ in range(rows * cell)]
+    image = Image.new("P", (columns * cell, rows * cell))
+    image.putpalette(_PALETTE)
+    draw = ImageDraw.Draw(image)
     for i, row in enumerate(values):
         for j, v in enumerate(row):
-            if abs(v) <= TOLERANCE:
-                continue
-            side = max(1, round((cell - 1) * math.sqrt(abs(v) / largest)))
-            top, left = i * cell + (cell - side) // 2, j * cell + (cell - side) // 2
-            for y in range(top, top + side):
-                pixels[y][left : left + side] = bytes([1 if v > 0 else 2]) * side
-    return rows * cell, columns * cell, [bytes(line) for line in pixels]
+            if abs(v) > TOLERANCE:
+                side = max(1, round((cell - 1) * math.sqrt(abs(v) / largest)))
+                top, left = i * cell + (cell - side) // 2, j * cell + (cell - side) // 2
+                square = (left, top, left + side - 1, top + side - 1)
+                draw.rectangle(square, fill=1 if v > 0 else 2)
+    return image
 
 
-def _png(width: int, height: int, pixels: Sequence[bytes]) -> bytes:
-    """An 8-bit palette image (W3C PNG, colour type 3)."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(kind + body))
-        return struct.pack(">I", len(body)) + kind + body + check
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
-    body = zlib.compress(b"".join(b"\0" + row for row in pixels), 9)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        (chunk(b"IHDR", head), chunk(b"PLTE", _PALETTE), chunk(b"IDAT", body), chunk(b"IEND", b""))
-    )
+def _data_uri(image: Image.Image) -> str:
+    png = io.BytesIO()
+    image.save(png, "PNG", bits=2, optimize=True)
+    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()

@@ -4,16 +4,20 @@ import csv
 import datetime
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+
+import msgspec
 
 from handgrad import atomic
-from handgrad.pages.report import ClassRecord, ClassReport, Snapshot, verdicts
 from handgrad.pages.reportpage import html
 from handgrad.pages.words import amount
 from handgrad.plaintext import csv_field
-from handgrad.verdict import Note, Verdict
+from handgrad.statistics.changes import Snapshot, changes, verdicts
+from handgrad.statistics.classreport import ClassReport
+from handgrad.store.roster import ClassRecord
+from handgrad.verdict import Verdict
 
 
 def write(
@@ -26,42 +30,69 @@ def write(
     """Write `reports/<assignment>.html`, compared with the last one; the path and the report.
 
     `reports/<assignment>.json` is what the next report is compared with. Both are replaced whole.
+    Raises UserError where the disk refuses.
     """
     folder = root / "reports"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise atomic.refused(error, folder) from None
     page, data = folder / f"{assignment}.html", folder / f"{assignment}.json"
-    report = ClassReport(assignment, made, tuple(records), _last(data))
-    for path, content in (
-        (page, html(report, language)),
-        (data, json.dumps(as_json(report), ensure_ascii=False, indent=1)),
-    ):
-        atomic.write(path, content)
+    base = _base(data, records)
+    report = ClassReport(assignment, made, tuple(records), base.snapshot if base else None)
+    earlier = replace(base, previous=None) if base else None
+    table = {**as_json(report), "previous": msgspec.to_builtins(earlier)}
+    atomic.write(page, html(report, language))
+    atomic.write(data, json.dumps(table, ensure_ascii=False, indent=1))
     return page, report
 
 
-def _last(path: Path) -> Snapshot | None:
-    """The last report; None where there is none, or none that this version can read."""
+@dataclass(frozen=True, slots=True)
+class _Gradient:
+    notebook: str
+    name: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class _Student:
+    student: str
+    points: float | None
+    gradients: tuple[_Gradient, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """What is read of an earlier report's JSON."""
+
+    made: str
+    students: tuple[_Student, ...]
+    previous: "_Earlier | None" = None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return Snapshot(
+            self.made[:16].replace("T", " "),
+            {one.student: one.points for one in self.students},
+            {
+                one.student: {(g.notebook, g.name): g.verdict for g in one.gradients}
+                for one in self.students
+            },
+        )
+
+
+def _base(path: Path, records: Sequence[ClassRecord]) -> _Earlier | None:
+    """What a report of `records` is compared with: the last report that said something else.
+
+    None where there is none, or none that this version can read. Whoever makes a report twice sees the
+    same changes twice.
+    """
     try:
-        return snapshot(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        last = msgspec.convert(json.loads(path.read_text(encoding="utf-8")), _Earlier)
+    except (OSError, ValueError, RecursionError, msgspec.ValidationError):
         return None
-
-
-def snapshot(table: Mapping[str, object]) -> Snapshot:
-    """What a later report needs of `as_json`'s table; KeyError, TypeError or ValueError otherwise."""
-    students = cast(Sequence[Mapping[str, object]], table["students"])
-    points: dict[str, float | None] = {}
-    seen: dict[str, Mapping[tuple[str, str], Verdict]] = {}
-    for each in students:
-        student = str(each["student"])
-        of_it = each["points"]
-        points[student] = None if of_it is None else float(cast(float, of_it))
-        gradients = cast(Sequence[Mapping[str, object]], each["gradients"])
-        seen[student] = {
-            (str(one["notebook"]), str(one["name"])): Verdict(str(one["verdict"]))
-            for one in gradients
-        }
-    return Snapshot(str(table["made"])[:16].replace("T", " "), points, seen)
+    same = not changes(records, last.snapshot)
+    return last.previous if same and last.previous else last
 
 
 def as_json(report: ClassReport) -> dict[str, object]:
@@ -82,36 +113,11 @@ def as_json(report: ClassReport) -> dict[str, object]:
             }
             for one in report.difficulty
         ],
-        "mistakes": [
-            {
-                "notebook": one.notebook,
-                "name": one.name,
-                **_note(one.what),
-                "certain": list(one.certain),
-                "possible": list(one.possible),
-            }
-            for one in report.mistakes
-        ],
-        "needs a person": [
-            {"student": one.student, "code": one.code, "parts": dict(one.parts)}
-            for one in report.errands
-        ],
-        "integrity": [
-            {
-                "student": one.student,
-                "notebook": one.notebook,
-                "cell": one.cell,
-                "what": one.what,
-                "line": one.line,
-            }
-            for one in report.suspects
-        ],
+        "mistakes": msgspec.to_builtins(report.mistakes),
+        "needs a person": msgspec.to_builtins(report.errands),
+        "integrity": msgspec.to_builtins(report.suspects),
         "students": [_student(record) for record in report.records],
     }
-
-
-def _note(note: Note) -> dict[str, object]:
-    return {"code": note.code, "parts": dict(note.parts)}
 
 
 def _student(record: ClassRecord) -> dict[str, object]:

@@ -10,9 +10,11 @@ from itertools import groupby
 from markupsafe import Markup
 
 from handgrad.pages.drawing import kind, mark
-from handgrad.pages.report import BINS, Change, ClassRecord, ClassReport, Errand, Mistake
 from handgrad.pages.template import render, sentence
 from handgrad.pages.words import amount, fact, known, name_of, say, text
+from handgrad.statistics.changes import Change
+from handgrad.statistics.classreport import BINS, ClassReport, Errand, Mistake
+from handgrad.store.roster import ClassRecord
 from handgrad.verdict import Note, Verdict
 
 SIGNS: Mapping[Verdict, str] = {

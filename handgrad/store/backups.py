@@ -1,6 +1,8 @@
 """Copies of a SQLite gradebook: one before each run, and the way back to it."""
 
 import datetime
+import glob
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -21,7 +23,8 @@ def backup(gradebook: Path) -> Path:
     written into the gradebook either.
     """
     now = datetime.datetime.now(tz=datetime.UTC)
-    copy = gradebook.with_name(f"{gradebook.name}.bak-{now:%Y%m%d-%H%M%S}")
+    number = max(map(_number, copies(gradebook)), default=0) + 1
+    copy = gradebook.with_name(f"{gradebook.name}.bak-{number:06}-{now:%Y%m%d-%H%M%S}")
     try:
         # "rw": after a power cut SQLite first takes back what a transaction left half done.
         with atomic.replacing(copy) as part, closing(_opened(gradebook, "rw")) as source:
@@ -36,9 +39,14 @@ def backup(gradebook: Path) -> Path:
 
 
 def copies(gradebook: Path) -> list[Path]:
-    """The copies of a gradebook, the newest first."""
-    found = gradebook.parent.glob(f"{gradebook.name}.bak-*")
-    return sorted(found, reverse=True)
+    """The copies of a gradebook, the newest first: by their number, as a clock may have been wrong."""
+    found = gradebook.parent.glob(f"{glob.escape(gradebook.name)}.bak-*")
+    return sorted(found, key=lambda path: (_number(path), path.name), reverse=True)
+
+
+def _number(copy: Path) -> int:
+    found = re.search(r"\.bak-(\d{6,})-\d{8}-\d{6}$", copy.name)
+    return int(found[1]) if found else 0  # of a version that wrote times only
 
 
 def restore(gradebook: Path, copy: Path | None = None) -> tuple[Path, Path | None]:

@@ -89,6 +89,11 @@ class Course:
                 odd.append(wrong)
         return tuple(found), tuple(odd)
 
+    def odd_folders(self) -> list[UserError]:
+        """What is wrong with the folders under `submitted/` that are no student's, of any assignment."""
+        names = sorted(path.parent.name for path in self.root.glob("graders/*/forward.py"))
+        return [odd for name in names for odd in self.students(name)[1]]
+
     def _folders(self, assignment: str) -> Iterator[tuple[str, Path]]:
         step = self._directory.submitted_directory
         anybody = glob.escape(self._directory.format_path(step, "\0", assignment))

@@ -1,46 +1,54 @@
 """One grader at a time in one course."""
 
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from handgrad.errors import UserError
+
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP}
 
 
 @contextmanager
 def only_one(root: Path) -> Iterator[None]:
-    """Hold the course at `root`; raises UserError while another process holds it.
+    """Hold the course at `root`; raises UserError while another process does, or where nobody can.
 
     The kernel lets go of it with the process, however that ends: no lock is ever left over.
     """
     path = root / "reports" / ".lock"
+    lock = FileLock(path, timeout=0, fallback_to_soft=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
-    except OSError as error:
+        lock.acquire()
+    except Timeout:
+        who = path.read_text(encoding="ascii", errors="replace")[:20].strip()
         raise UserError(
-            str(path.parent),
-            f"it cannot be written to ({os.strerror(error.errno or 0).lower()})",
-            "Make the course's folder writable for you and run the same command again",
+            str(root),
+            f"another grader is at work there (process {who})",
+            "Let it finish, then run the same command again",
         ) from None
+    except OSError as error:
+        raise _cannot_be_held(path, error) from None
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                yield  # a disk that knows no locks, as some network disks: the gradebook has its own
-                return
-            who = os.read(fd, 20).decode("ascii", "replace").strip()
-            raise UserError(
-                str(root),
-                f"another grader is at work there (process {who})",
-                "Let it finish, then run the same command again",
-            ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        path.write_text(str(os.getpid()), encoding="ascii")
         yield
     finally:
-        os.close(fd)
+        lock.release()
+
+
+def _cannot_be_held(path: Path, error: OSError) -> UserError:
+    if error.errno in _NO_LOCKS:
+        return UserError(
+            str(path),
+            "its disk has no file locks, and two graders at once would spoil each other's marks",
+            "Move the course to a local disk, or mount this one with locks (NFS: without `nolock`)",
+        )
+    return UserError(
+        str(path.parent),
+        f"it cannot be written to ({os.strerror(error.errno or 0).lower()})",
+        "Make the course's folder writable for you and run the same command again",
+    )

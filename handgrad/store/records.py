@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from handgrad import atomic
-from handgrad.verdict import ErrorPicture, Finding, IntegrityLine, Note, Report, Verdict
+from handgrad.verdict import ErrorPicture, Report
 
 _VERSION = 1
 
@@ -38,16 +39,14 @@ class Records:
         """The student's record; None where there is none, or where it cannot be read any more."""
         try:
             data = self._path(student).read_bytes()
-        except OSError:
-            return None
-        try:
             table = json.loads(data.decode("utf-8"))
             if table["version"] != _VERSION:
                 return None
-            sizes = {str(stem): int(size) for stem, size in table["sizes"].items()}
-            return Record(report_from_json(table["report"]), str(table["due"]), sizes)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return msgspec.convert(table, Record)
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None  # cut off by a full disk, or written by another version: it is made again
+        except msgspec.ValidationError:
+            return None
 
     def write(self, record: Record, traceback: str = "") -> None:
         """Keep a record; whoever reads meanwhile finds the old one or the new one, whole.
@@ -55,12 +54,8 @@ class Records:
         `traceback` is that of a fault of ours, for a developer, in a file of its own beside it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        table = {
-            "version": _VERSION,
-            "due": record.due,
-            "sizes": dict(record.sizes),
-            "report": report_to_json(record.report),
-        }
+        # JSON as Python writes it: the error of a gradient may be infinite, which msgspec's own has not.
+        table = {"version": _VERSION, **msgspec.to_builtins(_short(record))}
         text = json.dumps(table, ensure_ascii=False)
         path = self._path(record.report.student)
         atomic.write(path, text)
@@ -82,97 +77,22 @@ class Records:
         return self.folder / f"{student}.json"
 
 
+def _short(record: Record) -> Record:
+    """The record with its pictures to four digits, which is more than they show."""
+    findings = tuple(
+        finding if finding.picture is None else replace(finding, picture=_rounded(finding.picture))
+        for finding in record.report.findings
+    )
+    return replace(record, report=replace(record.report, findings=findings))
+
+
+def _rounded(picture: ErrorPicture) -> ErrorPicture:
+    values = tuple(tuple(float(f"{v:.4g}") for v in row) for row in picture.values)
+    return replace(picture, values=values)
+
+
 def _size(path: Path) -> int | None:
     try:
         return path.stat().st_size
     except OSError:
         return None
-
-
-def report_to_json(report: Report) -> dict[str, object]:
-    """`report` as lists and dictionaries of plain values; pictures to four digits."""
-    return {
-        "student": report.student,
-        "assignment": report.assignment,
-        "findings": [_finding_to_json(finding) for finding in report.findings],
-        "problems": {stem: _notes_to_json(notes) for stem, notes in report.problems.items()},
-        "integrity": [
-            {"notebook": each.notebook, "cell": each.cell, "what": each.what, "line": each.line}
-            for each in report.integrity
-        ],
-    }
-
-
-def _finding_to_json(finding: Finding) -> dict[str, object]:
-    picture = finding.picture
-    return {
-        "notebook": finding.notebook,
-        "name": finding.name,
-        "grade_id": finding.grade_id,
-        "verdict": str(finding.verdict),
-        "points": finding.points,
-        "max_points": finding.max_points,
-        "error": finding.error,
-        "remarks": _notes_to_json(finding.remarks),
-        "diagnoses": _notes_to_json(finding.diagnoses),
-        "picture": picture
-        and {
-            "values": [[float(f"{value:.4g}") for value in row] for row in picture.values],
-            "rows": picture.rows,
-            "columns": picture.columns,
-            "step": list(picture.step),
-        },
-    }
-
-
-def _notes_to_json(notes: tuple[Note, ...]) -> list[dict[str, object]]:
-    return [{"code": note.code, "parts": dict(note.parts)} for note in notes]
-
-
-# JSON has no types of its own: what is read here is `Any` until a dataclass has it.
-def report_from_json(table: Mapping[str, Any]) -> Report:
-    """The report that `report_to_json` made a table of; KeyError, TypeError or ValueError otherwise."""
-    return Report(
-        student=str(table["student"]),
-        assignment=str(table["assignment"]),
-        findings=tuple(_finding(each) for each in table["findings"]),
-        problems={str(stem): _notes(notes) for stem, notes in table["problems"].items()},
-        integrity=tuple(
-            IntegrityLine(
-                str(each["notebook"]), int(each["cell"]), str(each["what"]), str(each["line"])
-            )
-            for each in table["integrity"]
-        ),
-    )
-
-
-def _finding(table: Mapping[str, Any]) -> Finding:
-    return Finding(
-        notebook=str(table["notebook"]),
-        name=str(table["name"]),
-        grade_id=str(table["grade_id"]),
-        verdict=Verdict(table["verdict"]),
-        points=None if table["points"] is None else float(table["points"]),
-        max_points=float(table["max_points"]),
-        error=None if table["error"] is None else float(table["error"]),
-        remarks=_notes(table["remarks"]),
-        diagnoses=_notes(table["diagnoses"]),
-        picture=None if table["picture"] is None else _picture(table["picture"]),
-    )
-
-
-def _notes(listed: list[Mapping[str, Any]]) -> tuple[Note, ...]:
-    return tuple(
-        Note(str(each["code"]), {str(k): str(v) for k, v in each["parts"].items()})
-        for each in listed
-    )
-
-
-def _picture(table: Mapping[str, Any]) -> ErrorPicture:
-    rows, columns = table["step"]
-    return ErrorPicture(
-        values=tuple(tuple(float(value) for value in row) for row in table["values"]),
-        rows=int(table["rows"]),
-        columns=int(table["columns"]),
-        step=(int(rows), int(columns)),
-    )

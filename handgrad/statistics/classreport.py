@@ -2,13 +2,12 @@
 
 import datetime
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from handgrad.statistics.changes import Change, Key, Snapshot, changes
+from handgrad.store.roster import ClassRecord
 from handgrad.verdict import Finding, Note, Report, Verdict
-
-Key = tuple[str, str]
-"""A gradient: its notebook and its name."""
 
 BINS = 10  # of the distribution of marks
 
@@ -19,47 +18,7 @@ _ALIKE: Mapping[str, str] = {
     "shape": "shape",
     "largest_error": "unknown",
 }
-_FOR_A_PERSON = frozenset({"unreadable", "trouble", "id_stolen"})
-
-
-@dataclass(frozen=True, slots=True)
-class ClassRecord:
-    """One student of the class: the stored report, and what the gradebook adds to it.
-
-    `report` is None where nothing was graded. `score` is the gradebook's total, with what was marked by
-    hand and the late penalty in it; None where there is no gradebook. `waiting` are the grade ids of
-    the written answers that nobody has marked.
-    """
-
-    student: str
-    report: Report | None = None
-    name: str = ""
-    handed_in: bool = True
-    score: float | None = None
-    max_score: float | None = None
-    late_seconds: float = 0.0
-    late_penalty: float = 0.0
-    waiting: tuple[str, ...] = ()
-
-    @property
-    def points(self) -> float | None:
-        """The points so far; None where nothing was graded."""
-        if self.score is not None or self.report is None:
-            return self.score
-        return sum(f.points for f in self.report.findings if f.points is not None)
-
-    @property
-    def max_points(self) -> float:
-        if self.max_score is not None or self.report is None:
-            return self.max_score or 0.0
-        return self.report.max_points
-
-    @property
-    def share(self) -> float | None:
-        """The points as a share of all points, within [0, 1]."""
-        if self.points is None or self.max_points <= 0:
-            return None
-        return min(1.0, max(0.0, self.points / self.max_points))
+_FOR_A_PERSON = frozenset({"unreadable", "renamed", "missing", "trouble", "id_stolen"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,26 +62,6 @@ class Suspect:
     cell: int
     what: str
     line: str
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What is different for one student since the last report: points, and verdicts by gradient."""
-
-    student: str
-    before: float | None
-    now: float | None
-    kind: str = "changed"  # or "new", "gone"
-    verdicts: tuple[tuple[Key, Verdict | None, Verdict | None], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What a report is compared with: the points and verdicts of the one before."""
-
-    made: str
-    points: Mapping[str, float | None] = field(default_factory=dict)
-    verdicts: Mapping[str, Mapping[Key, Verdict]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,15 +146,7 @@ class ClassReport:
     @property
     def changes(self) -> tuple[Change, ...]:
         """What is different from `previous`, by student; empty where there is none."""
-        if self.previous is None:
-            return ()
-        here = {record.student for record in self.records}
-        gone = [
-            Change(student, points, None, "gone")
-            for student, points in self.previous.points.items()
-            if student not in here
-        ]
-        return (*(c for r in self.records for c in _changes(r, self.previous)), *gone)
+        return () if self.previous is None else changes(self.records, self.previous)
 
 
 def _mistakes(finding: Finding) -> Iterator[tuple[Note, bool]]:
@@ -233,6 +164,9 @@ def _mistakes(finding: Finding) -> Iterator[tuple[Note, bool]]:
 
 def _errands(record: ClassRecord) -> Iterator[Errand]:
     student = record.student
+    if record.refused:
+        yield Errand(student, "refused")
+        return
     if record.report is None:
         yield Errand(student, "not_graded" if record.handed_in else "not_handed_in")
         return
@@ -254,24 +188,3 @@ def _errands(record: ClassRecord) -> Iterator[Errand]:
     if record.late_seconds > 0:
         seconds, penalty = str(int(record.late_seconds)), str(record.late_penalty)
         yield Errand(student, "late", {"seconds": seconds, "penalty": penalty})
-
-
-def _changes(record: ClassRecord, previous: Snapshot) -> Iterator[Change]:
-    student = record.student
-    if student not in previous.points:
-        yield Change(student, None, record.points, "new")
-        return
-    before, now = previous.verdicts.get(student, {}), verdicts(record)
-    turned = tuple(
-        (key, before.get(key), now.get(key))
-        for key in dict.fromkeys([*before, *now])
-        if before.get(key) != now.get(key)
-    )
-    if turned or previous.points[student] != record.points:
-        yield Change(student, previous.points[student], record.points, verdicts=turned)
-
-
-def verdicts(record: ClassRecord) -> dict[Key, Verdict]:
-    """The verdict on every gradient of one student."""
-    findings: Sequence[Finding] = record.report.findings if record.report else ()
-    return {(f.notebook, f.name): f.verdict for f in findings}
