@@ -137,7 +137,7 @@ def test_no_name_of_a_student_runs_on_any_page(
     with closing(sqlite3.connect(course / "gradebook.db")) as database, database:
         database.execute(
             "UPDATE student SET first_name = ?, last_name = ? WHERE id = ?",
-            ("<script>alert(2)</script>", ATTACK, STUDENT),
+            ("<script>alert(2)</script>", "<img src=x onerror=alert(3)>", STUDENT),
         )
         query = "SELECT sn.id FROM submitted_notebook sn JOIN notebook n ON n.id = sn.notebook_id"
         submissions = [f"submissions/{row[0]}" for row in database.execute(query)]
