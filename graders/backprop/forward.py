@@ -302,7 +302,7 @@ EXERCISES = {
         stacked=True,
         shortened=("twin_steps", "max_steps"),
         more=twin,
-        mistakes=TRAINING,
+        mistakes=(*CROSS_ENTROPY, *BATCH_NORM, *TRAINING),
         axes=AXES,
     ),
 }

@@ -109,7 +109,7 @@ class _Case:
 
     @cached_property
     def alone(self) -> _Standing:
-        if not self._alone or len(self._alone) < len(self.scenarios.deciding):
+        if not self._alone:
             return _Standing.NO_NUMBER
         return _Standing.RIGHT if all(c.right for c, _ in self._alone) else _Standing.WRONG
 
@@ -132,26 +132,53 @@ class _Case:
 
     @cached_property
     def _alone(self) -> list[tuple[Comparison, Sighting]]:
-        """The numbers of the runs alone against what the step gives at their upstream gradients."""
+        """The numbers of the runs alone against what the step gives at their upstream gradients; none
+        unless every deciding run gave some.
+        """
+        return self._alone_of(self._step_alone) if self.gradient.step else []
+
+    @cached_property
+    def _step_alone(self) -> str:
+        """The step that is looked at alone: one on the way here that is wrong by itself, else this one."""
+        for step in self.scenarios.answers_for(self.gradient.step):
+            if any(not comparison.right for comparison, _ in self._alone_of(step)):
+                return step
+        return self.gradient.step
+
+    def _alone_of(self, step: str) -> list[tuple[Comparison, Sighting]]:
         found: list[tuple[Comparison, Sighting]] = []
-        if not self._has_runs_alone:
-            return found
+        variable = self.scenarios.on_the_way.get(step, self.gradient.variable)
         for name in self.scenarios.deciding:
-            answer = self.answers.get(f"{name}/alone", self.gradient)
-            if answer is not None and answer.tensor is not None:
-                reference = self.scenarios.references[name]
-                want = reference.steps_alone[self.gradient.step]
-                comparison = compare(answer.tensor, want.want, want.scale)
-                found.append((comparison, Sighting(reference.alone, want, answer.tensor.double())))
+            run = self.answers.evidence.runs.get(f"{name}/alone")
+            answer = run.answers.get(variable) if run is not None else None
+            if run is None or answer is None or answer.tensor is None:
+                return []
+            reference = self.scenarios.references[name]
+            on_the_way = self.scenarios.on_the_way.items()
+            exchanged = frozenset(reference.exchanged) - {
+                other for other, made in on_the_way if made not in run.answers
+            }
+            draws = self._by_draw(answer.tensor.double(), len(reference.points))
+            if not draws:
+                return []
+            for point, want, got in zip(
+                reference.alone(exchanged),
+                reference.wanted_alone(step, exchanged),
+                draws,
+                strict=True,
+            ):
+                found.append((compare(got, want.want, want.scale), Sighting(point, want, got)))
         return found
 
-    @property
-    def _has_runs_alone(self) -> bool:
-        return self.scenarios.alone and bool(self.gradient.step)
+    def _by_draw(self, got: Tensor, draws: int) -> list[Tensor]:
+        """The answers at each draw; none where they are not stacked as they should be."""
+        if not self.scenarios.exercise.stacked:
+            return [got]
+        return list(got) if got.dim() > 0 and got.shape[0] == draws else []
 
     @cached_property
     def _named_alone(self) -> tuple[Note, ...]:
-        return self.diagnosis(self.gradient.step, [sighting for _, sighting in self._alone])
+        return self.diagnosis(self._step_alone, [sighting for _, sighting in self._alone])
 
     def _could_not_tell(self) -> Finding:
         why = self.answers.evidence.trouble or "a hidden run did not reach its test cell"
@@ -181,7 +208,8 @@ class _Case:
             named = any(note.code in _NAMED_WHEN_UNDETECTABLE for note in self._named_alone)
             if named or self._answers_to_each_upstream():
                 return self._wrong_alone(self._named_alone)
-        return self._right(Note("jumped"))
+        # In a function of their own people choose their steps.
+        return self._right(*[Note("jumped")] * (not self.scenarios.exercise.stacked))
 
     def _right_step(self) -> Finding:
         error = max(comparison.error for comparison, _ in self._alone)
@@ -197,21 +225,24 @@ class _Case:
         if all(_is_unspread(comparison) for comparison, _ in self._alone):
             return self._unspread(worst.error, _shapes(seen.got, seen.wanted.want))
         picture = residual(seen.got, seen.wanted.want, seen.wanted.scale)
-        return replace(self._wrong(worst.error, named), picture=picture)
+        above = self.scenarios.on_the_way.get(self._step_alone)
+        remarks = (Note("slip_above", {"name": above}),) if above else ()
+        return replace(self._wrong(worst.error, named), picture=picture, remarks=remarks)
 
     def _wrong_in_the_chain(self) -> Finding:
         """A wrong answer of which there are only the chain's numbers, or not even all of those."""
+        by_itself = bool(self.gradient.step) and not self.scenarios.exercise.stacked
         reasons = self.answers.why_no_number(
-            self._key("alone" if self._has_runs_alone else "chain"), self._chain[0], self.gradient
+            self._key("alone" if by_itself else "chain"), self._chain[0], self.gradient
         )
         if self.in_the_chain is _Standing.NO_NUMBER:
             return self._wrong(None, reasons)
         error = max(c.error for c in self._compared)
         if all(_is_unspread(c) for c in self._compared):
             return self._unspread(error, self._shapes_in_the_chain())
-        sightings = [] if self._has_runs_alone else self._sightings_in_the_chain()
+        sightings = [] if by_itself else self._sightings_in_the_chain()
         if not sightings:
-            return self._wrong(error, reasons)
+            return replace(self._wrong(error, reasons), remarks=self._waits_for())
         worst = max(range(len(self._compared)), key=lambda at: self._compared[at].error)
         reference = self.scenarios.references[self.scenarios.deciding[worst]]
         target, got = reference.targets[self.gradient.variable], self._chain[worst].tensor
@@ -219,6 +250,16 @@ class _Case:
         picture = residual(got.double(), target.want, target.scale)
         wrong = self._wrong(error, self.diagnosis(self.gradient.step, sightings))
         return replace(wrong, picture=picture)
+
+    def _waits_for(self) -> tuple[Note, ...]:
+        """Of what follows from the gradients: which of those are wrong."""
+        name = self.scenarios.deciding[0]
+        wrong = [
+            other.variable
+            for other in map(self._sibling, self.scenarios.exercise.gradients)
+            if not (self.gradient.step or self._also_right(self._key("chain"), name, other))
+        ]
+        return (Note("waits_for", {"names": ", ".join(wrong)}),) if wrong else ()
 
     def _sightings_in_the_chain(self) -> list[Sighting]:
         """Every draw of every deciding run, at the true upstream gradients."""
@@ -228,12 +269,10 @@ class _Case:
         for name, answer in zip(self.scenarios.deciding, self._chain, strict=True):
             points = self.scenarios.references[name].points
             assert answer.tensor is not None  # all were compared
-            got = answer.tensor.double()
-            if not exercise.stacked:
-                got = got.unsqueeze(0)
-            elif got.dim() == 0 or got.shape[0] != len(points):
+            draws = self._by_draw(answer.tensor.double(), len(points))
+            if not draws:
                 return []
-            for point, one in zip(points, got, strict=True):
+            for point, one in zip(points, draws, strict=True):
                 at = wanted(exercise.graph, self.gradient.step, point, point.upstream)
                 found.append(Sighting(point, at, one))
         return found

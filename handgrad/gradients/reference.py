@@ -55,6 +55,8 @@ class Reference:
         self._files = files
         self._seed = seed
         self._redrawn: dict[str, dict[str, Tensor]] = {}
+        self._alone: dict[frozenset[str], list[Point]] = {}
+        self._wanted: dict[tuple[str, frozenset[str]], list[Wanted]] = {}
 
     @cached_property
     def draws(self) -> list[Draw]:
@@ -94,11 +96,25 @@ class Reference:
         }
 
     @cached_property
+    def exchanged(self) -> tuple[str, ...]:
+        """The forward names whose gradients are exchanged in the run "alone", in backward order.
+
+        All that are asked for; where the notebook asks for a function, the gradients that it makes on
+        its way to those, if it gives them their usual names.
+        """
+        gradients = set(self.exercise.gradients)
+        if not self.exercise.stacked:
+            return tuple(name for name in self.graph.backward_order() if name in gradients)
+        between = {step.name for step in self.graph.steps} - gradients
+        return tuple(name for name in self.graph.backward_order() if name in between)
+
+    @cached_property
     def replacements(self) -> dict[str, Tensor]:
         """By forward name, the random float32 gradient put in each answer's place, in the run "alone".
 
         Each is of the size its own step would give at the random gradients above it, so that no branch
-        drowns in another, and keeps the structural zeros, which honest answers make use of.
+        drowns in another, and keeps the structural zeros, which honest answers make use of. Several
+        draws are stacked.
         """
         return self._random(self._seed)
 
@@ -111,46 +127,55 @@ class Reference:
 
     def _random(self, seed: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(seed)
-        point = self.points[0]
-        asked = set(self.exercise.gradients)
+        each = [self._random_at(point, generator) for point in self.points]
+        if not self.exercise.stacked:
+            return each[0]
+        return {name: torch.stack([drawn[name] for drawn in each]) for name in each[0]}
+
+    def _random_at(self, point: Point, generator: torch.Generator) -> dict[str, Tensor]:
         drawn: dict[str, Tensor] = {}
         upstream: dict[str, Tensor] = {}
         for name in self.graph.backward_order():
-            parts = self.graph.contributions(name, point.values, upstream, point.constants)
-            natural = torch.stack(list(parts.values())).sum(0)
-            if name in asked:
+            natural = self._natural(name, point, upstream)
+            upstream[name] = natural
+            if name in self.exchanged:
                 nonzero = natural != 0
                 size = natural[nonzero].square().mean().sqrt() if nonzero.any() else 1.0
                 noise = torch.randn(natural.shape, generator=generator, dtype=torch.float64)
                 drawn[name] = (noise * nonzero * size).float()
                 upstream[name] = drawn[name].double()
-            else:
-                upstream[name] = natural
         return drawn
 
-    def alone_point(self, replacements: Mapping[str, Tensor]) -> Point:
-        """The point at which every asked gradient is `replacements`' and the others follow from them."""
-        point = self.points[0]
+    def _natural(self, name: str, point: Point, upstream: Values) -> Tensor:
+        parts = self.graph.contributions(name, point.values, upstream, point.constants)
+        return torch.stack(list(parts.values())).sum(0)
+
+    def alone(self, exchanged: frozenset[str]) -> list[Point]:
+        """One point a draw, at which the gradients `exchanged` are random, and the others follow."""
+        if exchanged not in self._alone:
+            self._alone[exchanged] = [
+                self._alone_at(draw, point, exchanged) for draw, point in enumerate(self.points)
+            ]
+        return self._alone[exchanged]
+
+    def _alone_at(self, draw: int, point: Point, exchanged: frozenset[str]) -> Point:
         upstream: dict[str, Tensor] = {}
         for name in self.graph.backward_order():
-            if name in replacements:
-                upstream[name] = replacements[name].double()
+            if name in exchanged:
+                random = self.replacements[name].double()
+                upstream[name] = random[draw] if self.exercise.stacked else random
             else:
-                parts = self.graph.contributions(name, point.values, upstream, point.constants)
-                upstream[name] = torch.stack(list(parts.values())).sum(0)
+                upstream[name] = self._natural(name, point, upstream)
         return Point(point.values, upstream, point.constants)
 
-    @cached_property
-    def alone(self) -> Point:
-        return self.alone_point(self.replacements)
-
-    @cached_property
-    def steps_alone(self) -> Mapping[str, Wanted]:
-        """By gradient, what it should be at the random upstream gradients."""
-        return {
-            name: wanted(self.graph, name, self.alone, self.alone.upstream)
-            for name in self.exercise.gradients
-        }
+    def wanted_alone(self, name: str, exchanged: frozenset[str]) -> list[Wanted]:
+        """What the gradient of `name` should be at each of these points."""
+        key = (name, exchanged)
+        if key not in self._wanted:
+            self._wanted[key] = [
+                wanted(self.graph, name, point, point.upstream) for point in self.alone(exchanged)
+            ]
+        return self._wanted[key]
 
 
 def wanted(graph: Graph, name: str, point: Point, upstream: Values) -> Wanted:

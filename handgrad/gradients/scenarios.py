@@ -1,6 +1,7 @@
 """The hidden runs of one notebook: what is right in each, and the plan by which a sandbox makes them."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -41,16 +42,40 @@ class Scenarios:
         """The reference of the first run that decides."""
         return self.references[self.deciding[0]]
 
-    @property
-    def alone(self) -> bool:
-        """Whether steps are also run with random upstream gradients, each by itself."""
-        return not self.exercise.stacked
-
     @cached_property
     def steps(self) -> Mapping[str, str]:
         """Every variable that the notebook asks for; by it, the step it is the gradient of, or ""."""
         gradients = {f"d{name}": name for name in self.exercise.gradients}
         return {variable: gradients.get(variable, "") for variable in self.first.targets}
+
+    @cached_property
+    def on_the_way(self) -> Mapping[str, str]:
+        """By step, the gradients that nobody asks for and that a function makes on its way to those."""
+        asked = set(self.exercise.gradients)
+        return {name: f"d{name}" for name in self.first.exchanged if name not in asked}
+
+    def answers_for(self, step: str) -> tuple[str, ...]:
+        """The steps on the way whose mistakes are laid to the gradient of `step`, first in the way back.
+
+        Each is laid to one gradient only: the nearest that is made from it.
+        """
+        distances = {name: self._distances(name) for name in self.exercise.gradients}
+
+        def nearest(name: str) -> str:
+            return min(distances, key=lambda asked: distances[asked].get(name, math.inf))
+
+        found = (n for n in self.on_the_way if n in distances[step] and nearest(n) == step)
+        return tuple(found)
+
+    def _distances(self, step: str) -> dict[str, int]:
+        """By step on the way, how many steps above this one it is."""
+        found = {step: 0}
+        for name, distance in (queue := list(found.items())):
+            for consumer in self.exercise.graph.consumers[name]:
+                if consumer.name in self.on_the_way and consumer.name not in found:
+                    found[consumer.name] = distance + 1
+                    queue.append((consumer.name, distance + 1))
+        return found
 
     def plan(self, takes: Mapping[str, tuple[str, ...]]) -> Plan:
         """The runs that judging needs, and the public one; `takes` names variables by test cell."""
@@ -59,9 +84,11 @@ class Scenarios:
         for name, reference in self.references.items():
             varied = self._varied(name)
             runs.append(Run(f"{name}/chain", varied))
-            if self.alone and name in self.deciding:
-                runs.append(self._alone_run(f"{name}/alone", varied, reference.replacements))
-        if self.alone:
+            if name in self.deciding and reference.exchanged:
+                runs.append(
+                    self._alone_run(f"{name}/alone", varied | short, reference.replacements)
+                )
+        if not self.exercise.stacked:
             first = self.deciding[0]
             for upstream in self._redrawn():
                 key, replaced = f"{first}/alone/{upstream}", self.first.redrawn(upstream)
@@ -80,7 +107,9 @@ class Scenarios:
         given = [*graph.leaves, *(step.name for step in graph.steps)]
         constants = list(vars(self.first.draws[0].constants))
         replace = {f"d{name}": tensor for name, tensor in replacements.items()}
-        return Run(key, parameters, replace, (*given, *constants, *self.exercise.public))
+        # A function is handed its values: there is nothing that another cell could change.
+        restore = () if self.exercise.stacked else (*given, *constants, *self.exercise.public)
+        return Run(key, parameters, replace, restore)
 
     def _redrawn(self) -> list[str]:
         """The upstream gradients, by step, of all gradients that are undetectable in the chain."""
