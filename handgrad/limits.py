@@ -1,6 +1,15 @@
 """How much of the machine one submission may use."""
 
+import re
 from dataclasses import dataclass
+
+# A string, closed or not; brackets inside it do not count. Possessive, so linear.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+class TooNestedError(ValueError):
+    """JSON of too many levels, or of too many lists and objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +31,21 @@ class Limits:
     output_kib: int = 512  # what one cell may show, in the run that people look at
     tensor_mib: int = 64  # all answers of one run
     notebook_mib: int = 50  # the submitted file
+
+
+def check_nesting(data: bytes, *, depth: int, containers: int) -> None:
+    """Count levels, and lists and objects, in JSON that a stranger wrote, before a parser sees it.
+
+    160 MiB of `{},` would fill 4.6 GiB. Raises TooNestedError.
+    """
+    level = count = 0
+    for bracket in _STRING.sub(b"", data).translate(None, _NO_BRACKETS):
+        if bracket in b"]}":
+            level -= 1
+            continue
+        level += 1
+        count += 1
+        if level > depth:
+            raise TooNestedError(f"brackets are nested more than {depth} deep")
+        if count > containers:
+            raise TooNestedError(f"it has more than {containers:,} lists and objects")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -42,7 +43,7 @@ def test_a_clean_notebook_gives_every_run_without_trouble(jail: Executor) -> Non
     evidence = play(jail, cells())
     assert evidence.trouble == ""
     assert evidence.attempts == ()
-    assert list(evidence.runs) == ["chain", "alone", "display"]
+    assert list(evidence.runs) == ["display", "chain", "alone"]
     assert {c.status for run in evidence.runs.values() for c in run.cells} == {"ok"}
 
 
@@ -240,9 +241,10 @@ def test_a_given_cell_that_raises_stops_everything_with_a_cure() -> None:
 
 
 def test_a_lost_worker_is_said_and_the_next_call_starts_another() -> None:
+    before = set(_descendants())
     with executor() as jail:
         play(jail, cells())
-        _worker_of_this_process().kill()
+        _worker(before).kill()
         with pytest.raises(LostError, match="the sandbox was lost"):
             play(jail, cells())
         assert play(jail, cells()).trouble == ""
@@ -313,15 +315,18 @@ CLEAN: dict[str, object] = {
         {"index": c.index, "status": "ok", "ename": "", "evalue": "", "outputs": []}
         for c in cells()
     ],
-    "answers": {"dy": ["tensor", ""]},
+    "answers": {"dy": ["tensor", ""], "dx": ["missing", ""]},
     "changed": [],
     "attempts": [],
 }
 
 
 def _body(header: dict[str, object], tensors: dict[str, torch.Tensor]) -> bytes:
-    text = wire.frame(header)[8:]
-    return len(text).to_bytes(4, "little") + text + wire.pack(tensors)
+    return wire.frame(header, wire.pack(tensors))
+
+
+def _raw(header: bytes) -> bytes:
+    return len(header).to_bytes(4, "little") + bytes(4) + header
 
 
 def _deep(levels: int) -> object:
@@ -375,7 +380,10 @@ def test_a_frame_as_a_runner_sends_it_is_read() -> None:
         _body(_outputs({**DISPLAY, "data": {"application/json": _deep(900)}}), {"dy": ONE}),
         _body(_outputs({"output_type": "pickle", "data": "x"}), {"dy": ONE}),
         _body(CLEAN, {"dy": ONE})[:-1],
-        (70_000).to_bytes(4, "little") + b"[" * 70_000,
+        _raw(b"[" * 70_000),
+        _raw(b'{"run":"chain","cells":[' + b"{}," * 400_000 + b"{}]}"),
+        _raw(b" " * (27 << 20) + b"{}"),
+        wire.frame(CLEAN, (2 << 20).to_bytes(8, "little") + b"{" + b" " * (2 << 20)),
     ],
     ids=[
         "nothing", "a length too long", "another run's name", "a name that is a number",
@@ -384,12 +392,90 @@ def test_a_frame_as_a_runner_sends_it_is_read() -> None:
         "cells that are null", "changed that is a table", "an attempt in no cell", "a cell called True",
         "a cell called by text", "a third stream", "a key too many", "too much output",
         "html that is a table", "deep metadata", "deep json", "an output of no known type",
-        "cut short", "nested 70,000 deep",
+        "cut short", "nested 70,000 deep", "400,000 objects", "a long header", "many names",
     ],
 )  # fmt: skip
 def test_a_forged_frame_is_refused_whole(body: bytes) -> None:
     with pytest.raises(BorderError):
         run_of("chain", body, PLAN, cells(), LIMITS)
+
+
+def test_an_answer_that_a_finished_run_says_nothing_of_is_missing_and_is_listed() -> None:
+    body = _body({**CLEAN, "answers": {"dy": ["tensor", ""]}}, {"dy": ONE})
+    result, attempts = run_of("chain", body, PLAN, cells(), LIMITS)
+    assert result.answers["dx"].kind == "missing"
+    assert [(one.cell, one.what) for one in attempts] == [
+        (13, "dx was taken out of what the run sent")
+    ]
+
+
+def test_a_tensor_of_ninety_axes_is_no_answer() -> None:
+    body = _body(CLEAN, {"dy": torch.ones((1,) * 60)})
+    forged = body.replace(str([1] * 60).replace(" ", "").encode(), b"[" + b"1," * 89 + b"1]")
+    header, packed = wire.opened(body)
+    length = int.from_bytes(packed[:8], "little") + len(forged) - len(body)
+    names = length.to_bytes(8, "little") + forged[len(body) - len(packed) + 8 :]
+    result, _ = run_of("chain", wire.frame(header, names), PLAN, cells(), LIMITS)
+    assert result.answers["dy"].kind == "unusable"
+    assert result.answers["dy"].why == "a tensor of 90 axes"
+
+
+def test_a_line_that_stands_in_no_cell_is_not_told() -> None:
+    attempts = [[10, "Tensor.grad", "dy = 2 * y"], [10, "Tensor.grad", "the grader's own words"]]
+    _, found = run_of(
+        "chain", _body({**CLEAN, "attempts": attempts}, {"dy": ONE}), PLAN, cells(), LIMITS
+    )
+    assert [one.line for one in found] == ["dy = 2 * y", ""]
+
+
+TELLING = {
+    "an error's words": "raise ValueError(f'the seed is {seed}')",
+    "an error's name": "raise type(f'Seed{seed}', (Exception,), {})",
+    "an answer's class": "dy = type(f'Seed{seed}', (), {})()",
+}
+
+
+@pytest.mark.parametrize("source", TELLING.values(), ids=TELLING)
+def test_a_hidden_run_says_nothing_in_words(jail: Executor, source: str) -> None:
+    evidence = play(jail, cells(source))
+    assert "1" in repr(evidence.runs["display"])  # the notebook's own number, for people to read
+    for run in ("chain", "alone"):
+        told = [(c.ename, c.evalue, c.outputs) for c in evidence.runs[run].cells]
+        words = repr((told, answer(evidence, "dy", run).why))
+        assert "eed5" not in words
+        assert "eed6" not in words
+        assert "seed is 5" not in words
+
+
+def test_an_error_is_told_in_the_words_of_the_run_that_people_see(jail: Executor) -> None:
+    found = cell(play(jail, cells("raise ValueError('too small')")), 10, "chain")
+    assert (found.ename, found.evalue) == ("ValueError", "too small")
+
+
+# Everything that a process can reach of itself: objects, and all memory that it may read.
+SEARCH = """\
+import ctypes, gc, re
+gc.unfreeze()
+kept = [o for o in gc.get_objects() if type(o).__name__ == 'Run' and not o.display]
+needle = re.compile(b'a number that only [a] hidden run has')  # which is not what it finds
+found = 0
+for line in open('/proc/self/maps'):
+    start, end = (int(part, 16) for part in line.split()[0].split('-'))
+    if line.split()[1].startswith('rw'):
+        found += len(needle.findall(ctypes.string_at(start, end - start)))
+print(len(kept), found)
+"""
+
+
+def test_the_public_run_has_a_process_that_never_held_the_hidden_ones() -> None:
+    hidden = Run("a number that only a hidden run has", {"seed": 5})
+    plan = Plan("notebook", (Run("display", display=True), hidden), PLAN.takes)
+    limits = replace(LIMITS, cell_seconds=60.0, cell_cpu_seconds=60.0, wall_seconds=120.0)
+    with executor(limits, plan) as jail:
+        first = play(jail, cells())
+        evidence = play(jail, cells(SEARCH))
+    assert first.runs[hidden.key].answers["dy"].kind == "tensor"
+    assert printed(evidence).split() == ["0", "0"], cell(evidence, 10)
 
 
 def test_text_that_is_no_text_is_made_harmless() -> None:
@@ -402,6 +488,6 @@ def _descendants() -> list[psutil.Process]:
     return [p for p in psutil.Process().children(recursive=True) if p.pid]
 
 
-def _worker_of_this_process() -> psutil.Process:
-    """The process with torch in it: the largest one below this."""
-    return max(_descendants()[-6:], key=lambda p: p.memory_info().rss)
+def _worker(before: set[psutil.Process]) -> psutil.Process:
+    """The process with torch in it: the largest one that was not there before."""
+    return max(set(_descendants()) - before, key=lambda p: p.memory_info().rss)

@@ -30,7 +30,7 @@ from handgrad.limits import Limits
 from handgrad.plan import Plan, Run
 
 # Characters that one run may show in all its cells together.
-_MOST_SHOWN = 16 << 20
+_MOST_SHOWN = 4 << 20
 _NEVER: tuple[object, int] = (None, -1)
 _DTYPE = torch.get_default_dtype()
 # Taken before any student's code ran, since that may replace the names.

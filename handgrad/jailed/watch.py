@@ -4,7 +4,6 @@ import math
 import os
 import select
 import signal
-import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,6 @@ _CPU_OF_PROCESS = 2  # of clock_getcpuclockid(3): with ~pid << 3, the clock of a
 # So that the kernel's own limit, which a notebook sees as a MemoryError, is the first to be reached.
 _BESIDE = 64 << 20
 _FILLED = (b"RssAnon", b"RssShmem", b"VmSwap", b"VmPTE")  # of /proc/<pid>/status
-_PRIVATE = struct.Struct("<I")
 
 
 @dataclass(slots=True)
@@ -41,6 +39,7 @@ class Watch:
     deadline: float  # a monotonic time
     start: Callable[["Watch", int], int]
     pass_on: Callable[[str, bytes], None]
+    quotes: bool = False  # the process's last words, which may be the student's and name numbers
     grouped: bool = False  # without a jail: kill the process group, as there is no namespace
     inherited: int = 0  # bytes of the worker's memory, which every child begins with
     seen_as: int = 0  # the process's number in /proc, which shows an outer namespace
@@ -63,7 +62,7 @@ class Watch:
             for slow in self.clock.slow(self.cells):
                 self.dead.setdefault(slow, "timed out")
             if not 0 <= position < self.cells or position in self.dead:
-                return why or self.clock.words() or "the process that ran it ended early"
+                return why or _quoted(self.clock.words() if self.quotes else "")
             self.dead[position] = "killed"
         return f"its process died {_MOST_DEATHS + 1} times"
 
@@ -134,13 +133,12 @@ class Watch:
 
     def _take(self, received: bytearray) -> None:
         """Pass on the frames that have come in whole. Raises WireError for what is none."""
-        while (found := wire.split(received, wire.largest(self.limits))) is not None:
+        while (whole := wire.taken(received, wire.largest(self.limits))) is not None:
             if len(self.done) == len(self.keys):
                 raise wire.WireError("more than a notebook has to say")
             key = self.keys[len(self.done)]
             self.done.append(key)
-            header, body = found
-            self.pass_on(key, b"".join((_PRIVATE.pack(len(header)), header, body)))
+            self.pass_on(key, whole)
 
     def _end(self, pid: int) -> None:
         """Kill the process, which in a jail can start no other."""
@@ -178,3 +176,9 @@ def _number_in_proc(pid: int) -> int:
         os.close(fd)
     (number,) = (int(line.split()[1]) for line in lines if line.startswith("Pid:"))
     return number
+
+
+def _quoted(words: str) -> str:
+    """Why a process ended that was in no cell; its last words may be the student's."""
+    said = " ".join(words.split())
+    return "its process ended early" + (f', and said: "{said}"' if said else "")

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as _load
 from torch import Tensor
 
-from handgrad.limits import Limits
+from handgrad.limits import Limits, TooNestedError, check_nesting
 
 _LENGTHS = struct.Struct("<II")
 _HEADER_LENGTH = struct.Struct("<Q")
@@ -44,14 +44,17 @@ _CODES = {
 }
 
 
-# Beside the tensors: outputs for people, at most 16 MiB of them (`runner`), of which JSON makes up to
-# six times as much, and the rest of a header.
-_BESIDE_TENSORS = 100 << 20
+# A header holds what a run showed, at most 4 Mi characters (`runner`), of which JSON makes up to six
+# times as many bytes, and a few words on each cell and answer.
+_MOST_HEADER = 26 << 20
+_MOST_DEPTH = 30
+_MOST_CONTAINERS = 250_000
+_MOST_NAMES = 1 << 20  # bytes of the names and shapes before the tensors
 
 
 def largest(limits: Limits) -> int:
     """Bytes of the largest frame that one run may take."""
-    return (limits.tensor_mib << 20) + _BESIDE_TENSORS
+    return (limits.tensor_mib << 20) + _MOST_NAMES + _MOST_HEADER
 
 
 def can_carry(dtype: torch.dtype) -> bool:
@@ -84,24 +87,46 @@ def read(fd: int, most: int) -> tuple[Json, bytes]:
     return parse(_exactly(fd, header_length)), _exactly(fd, body_length)
 
 
-def split(data: bytearray, most: int) -> tuple[bytes, bytes] | None:
-    """Take one whole frame (header, body) off the front of `data`, None while it is incomplete."""
+def taken(data: bytearray, most: int) -> bytes | None:
+    """One whole frame, unread, off the front of `data`; None while it is incomplete.
+
+    Raises WireError for one of more than `most` bytes.
+    """
     if len(data) < _LENGTHS.size:
         return None
+    end = _end(data, most)
+    if len(data) < end:
+        return None
+    whole = bytes(data[:end])
+    del data[:end]
+    return whole
+
+
+def opened(whole: bytes) -> tuple[Json, bytes]:
+    """A frame that a stranger may have written. Raises WireError for anything that is none."""
+    if len(whole) < _LENGTHS.size or _end(whole, len(whole)) != len(whole):
+        raise WireError("something that is no frame")
+    (header_length, _) = _LENGTHS.unpack_from(whole)
+    if header_length > _MOST_HEADER:
+        raise WireError(f"a header of {header_length} bytes where {_MOST_HEADER} are allowed")
+    middle = _LENGTHS.size + header_length
+    header = whole[_LENGTHS.size : middle]
+    try:
+        check_nesting(header, depth=_MOST_DEPTH, containers=_MOST_CONTAINERS)
+    except TooNestedError as error:
+        raise WireError(f"a header in which {error}") from None
+    return parse(header), whole[middle:]
+
+
+def _end(data: bytes | bytearray, most: int) -> int:
     header_length, body_length = _LENGTHS.unpack_from(data)
     if header_length + body_length > most:
         raise WireError(f"a frame of {header_length + body_length} bytes where {most} are allowed")
-    end = _LENGTHS.size + header_length + body_length
-    if len(data) < end:
-        return None
-    middle = _LENGTHS.size + header_length
-    header, body = bytes(data[_LENGTHS.size : middle]), bytes(data[middle:end])
-    del data[:end]
-    return header, body
+    return int(_LENGTHS.size + header_length + body_length)
 
 
 def parse(text: bytes) -> Json:
-    """A header; raises WireError unless it is a JSON object without NaN and of bounded depth."""
+    """A header; raises WireError unless it is a JSON object without NaN."""
     try:
         value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
@@ -139,6 +164,8 @@ def unpack(data: bytes) -> dict[str, Tensor]:
     """Tensors from safetensors bytes; raises WireError for anything else."""
     if not data:
         return {}
+    if len(data) < _HEADER_LENGTH.size or _HEADER_LENGTH.unpack_from(data)[0] > _MOST_NAMES:
+        raise WireError("tensors without a list of their names")
     try:
         tensors = _load(data)
     except (SafetensorError, ValueError, KeyError, RuntimeError, OverflowError) as error:

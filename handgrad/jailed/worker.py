@@ -1,6 +1,8 @@
 """Runs inside the jail: imports torch once, runs the given cells once, forks for each notebook.
 
-The worker itself never runs a line of a student's. It forks a child into the inner jail (`jail`),
+The worker itself never runs a line of a student's. Before it is told the hidden runs it forks a second
+worker (`_public`), which does the run that people look at and never holds the numbers of the others. It
+forks a child into the inner jail (`jail`),
 has it watched from outside (`watch`), and passes on what it sent, unread: a frame's header is the
 worker's word, its body is the child's and may be forged.
 """
@@ -12,16 +14,18 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from handgrad.evidence import CellStatus
 from handgrad.jailed import autograd_off, hugepages, jail, wire
 from handgrad.jailed.attempts import Attempts
 from handgrad.jailed.cellcode import CellCode, changes_unseen, compiled, know_lines
 from handgrad.jailed.clock import Clock
-from handgrad.jailed.given import GivenCellFailedError, GivenCells
+from handgrad.jailed.given import Given, GivenCellFailedError, GivenCells
 from handgrad.jailed.outputs import prepare_figures
 from handgrad.jailed.runner import Runner
 from handgrad.jailed.shell import Shell
@@ -39,16 +43,10 @@ MOST_FRAME = 1 << 30  # from the grader, which is trusted
 class Worker:
     """Everything that is made once and then only forked."""
 
-    def __init__(
-        self,
-        setup: Mapping[str, Any],
-        files: Mapping[str, bytes],
-        plans: Mapping[str, Plan],
-        shell: Shell,
-    ) -> None:
+    def __init__(self, setup: Mapping[str, Any], shell: Shell) -> None:
+        files = {name: text.encode("latin-1") for name, text in setup["files"].items()}
         self._limits = Limits(**setup["limits"])
         self._files = files
-        self._plans = plans
         self._sandboxed = bool(setup["sandboxed"])
         self._identity = jail.Identity(setup["uid"])
         self._home = jail.HOME if self._sandboxed else Path(setup["home"])
@@ -56,19 +54,56 @@ class Worker:
         self._clock = Clock()
         self._code: dict[tuple[int, str], CellCode] = {}
         self._shell = shell
+        self._plans: Mapping[str, Plan] = {}
+        self._given: Mapping[str, Given] = {}
+        self._public: _Public | None = None
         autograd_off.switch_off(self._attempts)
         jail.lay_out(files, self._home)
         sys.path.insert(0, str(self._home))
         if "check.py" in files:
             self._attempts.trust(str(self._home / "check.py"))
             importlib.import_module("check")  # once, here, as every notebook does
-        given = GivenCells(self._shell, self._attempts, self._limits)
+        self._given_cells = GivenCells(self._shell, self._attempts, self._limits)
+        self._prefixes = {
+            name: [Cell(**cell) for cell in cells] for name, cells in setup["prefixes"].items()
+        }
+
+    def prepare(self, plans: Mapping[str, Plan]) -> None:
+        """Run the given cells for these runs. Raises GivenCellFailedError where one raises."""
+        self._plans = plans
         self._given = {
-            name: given.prepare(plans[name], [Cell(**cell) for cell in cells])
-            for name, cells in setup["prefixes"].items()
+            name: self._given_cells.prepare(plans[name], cells)
+            for name, cells in self._prefixes.items()
         }
         gc.freeze()  # so that a collection in a child does not touch, and copy, every page
         gc.enable()
+
+    def fork_public(self, inward: int, outward: int) -> None:
+        """Fork the worker for the runs that people look at, with what is known so far."""
+        asking, asked = os.pipe()
+        answering, answered = os.pipe()
+        if os.fork() == 0:
+            for fd in (inward, asked, answering):
+                os.close(fd)
+            self._clock = Clock()  # what a hidden run writes there is nothing for a public one
+            self._serve_public(asking, answered, outward)
+            os._exit(0)
+        os.close(asking)
+        os.close(answered)
+        self._public = _Public(asked, answering)
+
+    def _serve_public(self, inward: int, answered: int, outward: int) -> None:
+        while True:
+            try:
+                job: Mapping[str, Any] = wire.read(inward, MOST_FRAME)[0]
+            except wire.Closed:
+                return
+            cells = [Cell(**cell) for cell in job["cells"]]
+            watch = self._watch(str(job["notebook"]), cells, outward, job["deadline"])
+            watch.quotes = True
+            trouble = watch.run()
+            dead = list(watch.dead.items())
+            wire.write(answered, wire.frame({"trouble": trouble, "dead": dead}))
 
     def serve(self, inward: int, outward: int) -> None:
         """Take submissions until the grader hangs up."""
@@ -92,11 +127,22 @@ class Worker:
         for count, (notebook, listed) in enumerate(job["cells"].items()):
             began = time.monotonic()
             allowed = left - share * (len(job["cells"]) - count - 1)
-            cells = [Cell(**cell) for cell in listed]
-            trouble = self._watch(notebook, cells, outward, began + allowed).run()
+            trouble = self._notebook(notebook, listed, outward, began + allowed)
             end = {"kind": "end", "notebook": notebook, "trouble": trouble}
             wire.write(outward, wire.frame(end))
             left -= time.monotonic() - began
+
+    def _notebook(
+        self, notebook: str, listed: Sequence[Mapping[str, Any]], outward: int, deadline: float
+    ) -> str:
+        """The run that people look at, then the hidden ones; a cell that died or hung is not run again."""
+        assert self._public is not None
+        trouble, dead = self._public.run(notebook, listed, deadline)
+        if trouble:
+            return trouble
+        watch = self._watch(notebook, [Cell(**cell) for cell in listed], outward, deadline)
+        watch.dead.update(dead)
+        return watch.run()
 
     def _watch(self, notebook: str, cells: Sequence[Cell], outward: int, deadline: float) -> Watch:
         for cell in cells:
@@ -190,7 +236,13 @@ def main(inward: int, outward: int) -> None:
     except wire.Closed:
         return  # the grader changed its mind
     try:
-        worker = _made(setup, wire.unpack(body), shell)
+        worker = Worker(setup, shell)
+        worker.prepare(_plans(setup, wire.unpack(body)))
+        worker.fork_public(inward, outward)
+        hidden, body = wire.read(inward, MOST_FRAME)
+        worker.prepare(_plans(hidden, wire.unpack(body)))
+    except wire.Closed:
+        return
     except GivenCellFailedError as error:
         wire.write(outward, wire.frame({"kind": "broken", "why": str(error)}))
         return
@@ -198,9 +250,25 @@ def main(inward: int, outward: int) -> None:
     os._exit(0)  # torch takes a while to tidy up, and nothing here is worth it
 
 
-def _made(setup: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], shell: Shell) -> Worker:
-    files = {name: text.encode("latin-1") for name, text in setup["files"].items()}
-    plans = {
+@dataclass(frozen=True, slots=True)
+class _Public:
+    """The second worker, seen from the first."""
+
+    asked: int
+    answering: int
+
+    def run(
+        self, notebook: str, cells: Sequence[Mapping[str, Any]], deadline: float
+    ) -> tuple[str, dict[int, CellStatus]]:
+        """Its run of one notebook: the trouble, "" for none, and the cells that died or hung."""
+        job = {"notebook": notebook, "cells": cells, "deadline": deadline}
+        wire.write(self.asked, wire.frame(job))
+        answer: Any = wire.read(self.answering, MOST_FRAME)[0]
+        return answer["trouble"], dict(answer["dead"])
+
+
+def _plans(table: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, Plan]:
+    return {
         name: Plan(
             name,
             tuple(
@@ -215,6 +283,5 @@ def _made(setup: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], shell: 
             ),
             {grade_id: tuple(names) for grade_id, names in plan["takes"].items()},
         )
-        for name, plan in setup["plans"].items()
+        for name, plan in table["plans"].items()
     }
-    return Worker(setup, files, plans, shell)

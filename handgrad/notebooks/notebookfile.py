@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from handgrad.errors import UserError
-from handgrad.limits import Limits
+from handgrad.limits import Limits, TooNestedError, check_nesting
 from handgrad.verdict import Note
 
 CellType = Literal["code", "markdown", "raw"]
@@ -17,9 +17,6 @@ MAX_CONTAINERS = 1_000_000  # lists and objects: 50 MiB of "[]," would fill a gi
 MAX_CELLS = 5_000
 MAX_SOURCE = 1_000_000  # characters in one cell
 
-# A string, closed or not; brackets inside it do not count. Possessive, so linear.
-_STRING_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _CELL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _SAVE_AGAIN = "Open it in Jupyter, save it there and submit it again."
 _V3_TYPES: Mapping[str, CellType] = {
@@ -104,30 +101,16 @@ def _text(data: bytes, limits: Limits, name: str) -> str:
         )
     if not data.strip():
         raise UserError(name, "the file is empty", _SAVE_AGAIN)
-    _check_nesting(data, name)
+    try:
+        check_nesting(data, depth=MAX_DEPTH, containers=MAX_CONTAINERS)
+    except TooNestedError as error:
+        raise UserError(
+            name, str(error), "Clear its outputs in Jupyter, save and submit it again."
+        ) from None
     try:
         return data.decode("utf-8-sig")  # a byte order mark is harmless
     except UnicodeDecodeError as error:
         raise UserError(name, f"byte {error.start + 1} is not UTF-8 text", _SAVE_AGAIN) from None
-
-
-def _check_nesting(data: bytes, name: str) -> None:
-    depth = containers = 0
-    for bracket in _STRING_TOKEN.sub(b"", data).translate(None, _NO_BRACKETS):
-        if bracket in b"[{":
-            depth += 1
-            containers += 1
-            if depth > MAX_DEPTH or containers > MAX_CONTAINERS:
-                what = (
-                    f"brackets are nested more than {MAX_DEPTH} deep"
-                    if depth > MAX_DEPTH
-                    else f"it has more than {MAX_CONTAINERS:,} lists and objects"
-                )
-                raise UserError(
-                    name, what, "Clear its outputs in Jupyter, save and submit it again."
-                )
-        else:
-            depth -= 1
 
 
 def _document(text: str, name: str) -> object:

@@ -1,7 +1,6 @@
 """Reads what a student's process sent, believing none of it: types, sizes and names are checked."""
 
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast, get_args
 
 from torch import Tensor
@@ -19,6 +18,7 @@ from handgrad.limits import Limits
 from handgrad.plan import Cell, Plan
 
 _MOST_TEXT = 10_000
+_MOST_AXES = 16  # some of torch's arithmetic ends the process above 64
 _ANSWER_KINDS = frozenset(get_args(AnswerKind))
 _STATUSES = frozenset(get_args(CellStatus))
 _BESIDE_OUTPUTS = 1 << 17  # a traceback, the line that says that outputs were cut, keys
@@ -39,13 +39,11 @@ def run_of(
 ) -> tuple[RunResult, tuple[Attempt, ...]]:
     """One run from its frame. Raises BorderError for anything that a runner would not send."""
     try:
-        (length,) = struct.unpack_from("<I", body)
-        header = wire.parse(body[4 : 4 + length])
-        packed = body[4 + length :]
+        header, packed = wire.opened(body)
         if len(packed) > (limits.tensor_mib << 20) + (1 << 20):
             raise BorderError("more tensors than the limit allows")
         tensors = wire.unpack(packed)
-    except (struct.error, wire.WireError) as error:
+    except wire.WireError as error:
         raise BorderError(str(error)) from None
     if header.get("run") != key:
         raise BorderError("a run under another run's name")
@@ -53,6 +51,8 @@ def run_of(
     taken.update(*(run.replace for run in plan.runs if run.key == key))
     answers = _answers(_table(header.get("answers")), tensors, frozenset(taken))
     changed = _texts(header.get("changed"))
+    withheld = tuple(_withheld(answers, plan, cells))
+    answers |= {one.what.split()[0]: Answer("missing") for one in withheld}
     return (
         RunResult(
             key,
@@ -60,8 +60,20 @@ def run_of(
             answers,
             frozenset(name for name in changed if name in answers),
         ),
-        _attempts(header.get("attempts"), cells),
+        (*_attempts(header.get("attempts"), cells), *withheld),
     )
+
+
+def _withheld(
+    answers: Mapping[str, Answer], plan: Plan, cells: Sequence[Cell]
+) -> Iterator[Attempt]:
+    """Answers that a run says nothing of, though it came to its end: every test cell takes its own, so
+    the notebook's code took them out.
+    """
+    for cell in cells:
+        for name in plan.takes.get(cell.grade_id, ()) if cell.kind == "test" else ():
+            if name not in answers:
+                yield Attempt(cell.index, f"{name} was taken out of what the run sent", "")
 
 
 def _answers(
@@ -74,7 +86,11 @@ def _answers(
         kind, why = _row(entry, str, str)
         if kind not in _ANSWER_KINDS or (kind == "tensor") != (name in tensors):
             raise BorderError("an answer of no known kind")
-        answers[name] = Answer(cast(AnswerKind, kind), tensors.get(name), _text(why))
+        tensor = tensors.get(name)
+        if tensor is not None and tensor.dim() > _MOST_AXES:
+            answers[name] = Answer("unusable", why=f"a tensor of {tensor.dim()} axes")
+            continue
+        answers[name] = Answer(cast(AnswerKind, kind), tensor, _text(why))
     return answers
 
 
@@ -164,13 +180,17 @@ def _shallow(value: object, depth: int = 20) -> object:
 def _attempts(listed: object, cells: Sequence[Cell]) -> tuple[Attempt, ...]:
     if not isinstance(listed, list) or len(listed) > 1000:
         raise BorderError("attempts that are no list")
-    known = {cell.index for cell in cells}
+    lines = {
+        cell.index: {line.strip()[:200] for line in cell.source.splitlines()} for cell in cells
+    }
     found: list[Attempt] = []
     for entry in listed:
         index, what, line = _row(entry, int, str, str)
-        if index not in known:
+        if not isinstance(index, int) or index not in lines:
             raise BorderError("an attempt in a cell that it was not given")
-        found.append(Attempt(index, _text(what)[:200], _text(line)[:200]))
+        # A line that does not stand there is the notebook's invention.
+        told = line if isinstance(line, str) and line in lines[index] else ""
+        found.append(Attempt(index, _text(what)[:200], told))
     return tuple(found)
 
 

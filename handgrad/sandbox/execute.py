@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from types import TracebackType
 from typing import BinaryIO
@@ -21,6 +22,7 @@ from handgrad.plan import Cell, Plan
 from handgrad.sandbox.border import BorderError, run_of
 from handgrad.sandbox.integrity import listed_in
 from handgrad.sandbox.launch import Launched, launch
+from handgrad.sandbox.wordless import wordless
 
 _START_SECONDS = 180.0  # importing torch from a cold disk
 _LEAVE_SECONDS = 2.0
@@ -86,6 +88,9 @@ class Executor:
         if self._ready:
             return
         try:
+            # Only now, as the public runs have a process of their own that is made before.
+            with suppress(OSError):  # it may have hung up, and have said why
+                self._send(*self._planned(display=False))
             header, _ = self._receive(time.monotonic() + _START_SECONDS)
         except (_WorkerGoneError, wire.WireError, OSError) as error:
             raise self._not_started(error) from None
@@ -146,6 +151,9 @@ class Executor:
                 except BorderError as error:
                     broken[name] = f"it sent {error}"
                     continue
+                shown = next((run.key for run in self._plans[name].runs if run.display), "")
+                if result.key != shown:
+                    result = wordless(result, runs[name].get(shown))
                 runs[name][result.key] = result
                 told = {(each.cell, each.line) for each in attempts[name]}
                 attempts[name] += [one for one in asked if (one.cell, one.line) not in told]
@@ -172,10 +180,25 @@ class Executor:
         )
 
     def _setup(self, uid: int | None) -> tuple[dict[str, object], bytes]:
+        """What the worker begins with: everything but the hidden runs."""
+        plans, tensors = self._planned(display=True)
+        setup: dict[str, object] = {
+            "limits": asdict(self._limits),
+            "sandboxed": self._sandboxed,
+            "uid": uid,
+            "home": "" if self._home is None else self._home.name,
+            "files": {name: data.decode("latin-1") for name, data in self._files.items()},
+            "prefixes": {name: list(map(_plain, cells)) for name, cells in self._prefixes.items()},
+        }
+        return {**setup, **plans}, tensors
+
+    def _planned(self, *, display: bool) -> tuple[dict[str, object], bytes]:
+        """The runs that people look at, or all the others."""
         tensors: dict[str, Tensor] = {}
         plans: dict[str, object] = {}
         for name, plan in self._plans.items():
-            for run in plan.runs:
+            runs = [run for run in plan.runs if run.display == display]
+            for run in runs:
                 tensors |= {f"{name}\n{run.key}\n{v}": t for v, t in run.replace.items()}
             plans[name] = {
                 "runs": [
@@ -186,20 +209,11 @@ class Executor:
                         "restore": list(run.restore),
                         "display": run.display,
                     }
-                    for run in plan.runs
+                    for run in runs
                 ],
                 "takes": {grade_id: list(names) for grade_id, names in plan.takes.items()},
             }
-        setup: dict[str, object] = {
-            "limits": asdict(self._limits),
-            "sandboxed": self._sandboxed,
-            "uid": uid,
-            "home": "" if self._home is None else self._home.name,
-            "files": {name: data.decode("latin-1") for name, data in self._files.items()},
-            "plans": plans,
-            "prefixes": {name: list(map(_plain, cells)) for name, cells in self._prefixes.items()},
-        }
-        return setup, wire.pack(tensors)
+        return {"plans": plans}, wire.pack(tensors)
 
     def _send(self, header: Mapping[str, object], body: bytes = b"") -> None:
         wire.write(self._outward, wire.frame(header, body))
