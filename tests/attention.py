@@ -1,57 +1,42 @@
 """A small assignment that is not makemore: one head of softmax attention with layer normalisation.
 
-The engine must need nothing but this declaration.
+The engine must need nothing but these cells.
 """
 
-from types import SimpleNamespace
+from pathlib import Path
 
+from nbformat.v4 import new_code_cell, new_notebook
+
+from handgrad.assignment.declared import Declared
+from handgrad.assignment.exercises import Read
+from handgrad.assignment.givencells import GivenCells
+from handgrad.gradients.exercise import Exercise
+
+PARAMETERS = "seed = 1\nlength, depth, width = 6, 8, 5\neps = 1e-3"
+DRAW = """\
 import torch
-from torch import Tensor
 
-from handgrad.gradients.exercise import Draw, Exercise, Files, Parameters, Scenario
-from handgrad.gradients.steps import Graph, Step
-
-GRAPH = Graph(
-    (
-        Step("mean", ("x",), lambda x, k: x.mean(1, keepdim=True)),  # (T, 1)
-        Step("centred", ("x", "mean"), lambda x, mean, k: x - mean),  # (T, D)
-        Step("var", ("centred",), lambda centred, k: (centred**2).mean(1, keepdim=True)),  # (T, 1)
-        Step("inv", ("var",), lambda var, k: (var + k.eps) ** -0.5),  # (T, 1)
-        Step("normed", ("centred", "inv"), lambda centred, inv, k: centred * inv),  # (T, D)
-        Step("q", ("normed", "Wq"), lambda normed, Wq, k: normed @ Wq),  # (T, H)
-        Step("key", ("normed", "Wk"), lambda normed, Wk, k: normed @ Wk),  # (T, H)
-        Step("v", ("normed", "Wv"), lambda normed, Wv, k: normed @ Wv),  # (T, H)
-        Step("scores", ("q", "key"), lambda q, key, k: q @ key.T / k.width**0.5),  # (T, T)
-        Step("weights", ("scores",), lambda scores, k: scores.softmax(1)),  # (T, T)
-        Step("out", ("weights", "v"), lambda weights, v, k: weights @ v),  # (T, H)
-        Step("loss", ("out",), lambda out, k: (out * k.target).sum()),
-    )
-)
-
-ASKED = ("out", "weights", "v", "scores", "q", "key", "Wq", "Wk", "Wv", "normed", "inv", "var",
-         "centred", "mean", "x")  # fmt: skip
-
-
-def draw(p: Parameters, _files: Files) -> list[Draw]:
-    g = torch.Generator().manual_seed(int(p["seed"]))
-    length, depth, width = 6, 8, 5
-
-    def randn(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=g)
-
-    leaves = {
-        "x": randn(length, depth),
-        "Wq": randn(depth, width),
-        "Wk": randn(depth, width),
-        "Wv": randn(depth, width),
-    }
-    constants = SimpleNamespace(target=randn(length, width).double(), width=width, eps=1e-3)
-    return [Draw(leaves, constants)]
-
-
-EXERCISE = Exercise(
-    GRAPH, ASKED, draw, {"seed": 1}, (Scenario("first"), Scenario("second")), axes={}
-)
+g = torch.Generator().manual_seed(seed)
+x = torch.randn(length, depth, generator=g)
+Wq = torch.randn(depth, width, generator=g)
+Wk = torch.randn(depth, width, generator=g)
+Wv = torch.randn(depth, width, generator=g)
+target = torch.randn(length, width, generator=g)
+for p in [x, Wq, Wk, Wv]:
+    p.requires_grad = True"""
+FORWARD = """\
+mean = x.mean(1, keepdim=True)  # (T, 1)
+centred = x - mean  # (T, D)
+var = (centred**2).mean(1, keepdim=True)  # (T, 1)
+inv = (var + eps) ** -0.5  # (T, 1)
+normed = centred * inv  # (T, D)
+q = normed @ Wq  # (T, H)
+key = normed @ Wk  # (T, H)
+v = normed @ Wv  # (T, H)
+scores = q @ key.T / width**0.5  # (T, T)
+weights = scores.softmax(1)  # (T, T)
+out = weights @ v  # (T, H)
+loss = (out * target).sum()"""
 
 SOLUTION = {
     "dout": "dout = target.float()",
@@ -70,3 +55,27 @@ SOLUTION = {
     "dmean": "dmean = -dcentred.sum(1, keepdim=True)",
     "dx": "dx = dcentred + dmean.expand_as(x) / x.shape[1]",
 }
+
+
+def exercise(parameters: str, draw: str, forward: str, variables: list[str]) -> Exercise:
+    """The exercise that a notebook with these given cells and these test cells is."""
+    cells = [
+        new_code_cell(source, metadata={"tags": tags, "nbgrader": _locked(name)})
+        for name, source, tags in (
+            ("parameters", parameters, ["parameters"]),
+            ("draw", draw, []),
+            ("forward", forward, ["forward"]),
+            *((f"test_{variable}", "", []) for variable in variables),
+        )
+    ]
+    here = Path(__file__).parent / "attention.ipynb"
+    return Read(GivenCells(new_notebook(cells=cells), here, {}), Declared()).exercise(())
+
+
+def _locked(name: str) -> dict[str, object]:
+    test = name.startswith("test_")
+    return {"grade_id": name, "grade": test, "solution": False, "locked": True, "points": 1}
+
+
+EXERCISE = exercise(PARAMETERS, DRAW, FORWARD, list(SOLUTION))
+GRAPH = EXERCISE.graph

@@ -37,12 +37,10 @@ def findings(judge: Judge, answers: Answers) -> dict[str, Finding]:
 
 
 def _run(judge: Judge, run: Run, cells: list[Cell]) -> RunResult:
-    parameters = {**judge.scenarios.exercise.public, **run.parameters}
-    (draw,) = judge.scenarios.exercise.draw(parameters, {})
-    given = {
-        **judge.scenarios.exercise.graph.forward(draw.leaves, draw.constants),
-        **vars(draw.constants),
-    }
+    exercise = judge.scenarios.exercise
+    (draw,) = exercise.draw({**exercise.public, **run.parameters}, {})
+    leaves = {name: leaf.double() for name, leaf in draw.leaves.items()}
+    given = {**exercise.graph.forward(leaves, draw.constants), **vars(draw.constants)}
     namespace: dict[str, object] = {"torch": torch, **_copies(given)}
     replaced: dict[str, torch.Tensor] = {}
     results, taken = [], {}
@@ -71,4 +69,9 @@ def _run(judge: Judge, run: Run, cells: list[Cell]) -> RunResult:
 
 
 def _copies(values: Mapping[str, object]) -> dict[str, object]:
-    return {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in values.items()}
+    """Tensors anew, those of floats in float32 as a notebook has them."""
+    return {k: _copy(v) if isinstance(v, torch.Tensor) else v for k, v in values.items()}
+
+
+def _copy(value: torch.Tensor) -> torch.Tensor:
+    return (value.float() if value.is_floating_point() else value).clone()

@@ -1,18 +1,13 @@
 """Verdicts on a network the engine has never heard of: attention with layer normalisation."""
 
-from types import SimpleNamespace
-
 import attention
 import pytest
-import torch
 from hand import findings, judged
 
 from handgrad.evidence import Evidence
-from handgrad.gradients.exercise import Draw, Exercise
 from handgrad.gradients.judge import Judge
 from handgrad.gradients.lookup import Answers
 from handgrad.gradients.scenarios import Scenarios, seed_for
-from handgrad.gradients.steps import Graph, Step
 from handgrad.settings import Settings
 from handgrad.verdict import Verdict
 
@@ -89,21 +84,17 @@ def test_numbers_that_ignore_the_data_are_called_so(judge):
 
 
 def test_a_wrong_constant_is_not_called_typed_in_where_the_right_answer_is_one_too():
-    graph = Graph((Step("sq", ("x",), lambda x, k: x**2), Step("loss", ("sq",), _mean)))
-    exercise = Exercise(graph, ("sq", "x"), _draw, {"seed": 1}, attention.EXERCISE.scenarios)
+    exercise = attention.exercise(
+        "seed, n = 1, 5",
+        "import torch\n"
+        "x = torch.randn(n, generator=torch.Generator().manual_seed(seed)).requires_grad_()",
+        "sq = x**2\nloss = sq.sum() / n",
+        ["dsq", "dx"],
+    )
     answers = {"dsq": "dsq = torch.ones_like(sq)", "dx": "dx = 2 * x * dsq"}
     found = judged(Judge(Scenarios("mean", exercise, {}, "s"), Settings()), answers)
     (note,) = found["dsq"].diagnoses
     assert (note.code, note.parts["factor"]) == ("factor", "n")
-
-
-def _mean(sq, k):
-    return sq.sum() / k.n
-
-
-def _draw(p, _files):
-    x = torch.randn(5, generator=torch.Generator().manual_seed(int(p["seed"])))
-    return [Draw({"x": x}, SimpleNamespace(n=5))]
 
 
 def test_two_mistakes_are_both_found_at_their_own_steps(judge):

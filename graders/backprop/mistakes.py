@@ -180,3 +180,11 @@ TRAINING = (
         },
     ),
 )
+
+MISTAKES = {
+    "1_every_step": EVERY_STEP,
+    "2_cross_entropy": CROSS_ENTROPY,
+    "3_batch_norm": BATCH_NORM,
+    # A step on the way in `backward` can be wrong as it can be in exercises 2 and 3.
+    "4_training": (*CROSS_ENTROPY, *BATCH_NORM, *TRAINING),
+}

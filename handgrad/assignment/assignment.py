@@ -1,21 +1,20 @@
 """One assignment of a course: its released notebooks, its graders' declarations, its settings."""
 
 import hashlib
-import importlib.util
 import secrets
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from types import ModuleType
 from typing import cast
 
 from handgrad import __version__, atomic
+from handgrad.assignment.beside import load_module
+from handgrad.assignment.declared import Declared
+from handgrad.assignment.exercises import Exercises, has_forward
 from handgrad.errors import UserError
-from handgrad.gradients.exercise import Exercise
+from handgrad.gradients.exercise import Exercise, Mistake
 from handgrad.gradients.judge import Judge
 from handgrad.gradients.scenarios import Scenarios
 from handgrad.notebooks.notebooknode import NotebookNode, nbjson
@@ -53,8 +52,8 @@ class Assignment:
         the assignment is unknown, not released, or its graders cannot be read.
         """
         graders, release = root / "graders" / name, root / "release" / name
-        if not (graders / "forward.py").is_file():
-            known = sorted(p.parent.name for p in root.glob("graders/*/forward.py"))
+        known = names(root)
+        if name not in known:
             raise UserError(
                 name,
                 f"there is no assignment of this name in {root}",
@@ -75,7 +74,7 @@ class Assignment:
         if not (here / "graders" / name).is_dir():
             here = Path(str(resources.files("handgrad"))).parent  # an editable installation
         graders = here / "graders" / name
-        if not (graders / "forward.py").is_file():
+        if not graders.is_dir():
             raise UserError(name, "this package brings no such assignment", "Check the spelling.")
         return cls._read(name, graders, here / "release" / name, secrets.token_hex(16))
 
@@ -87,15 +86,15 @@ class Assignment:
     @classmethod
     def _read(cls, name: str, graders: Path, release: Path, secret: str) -> "Assignment":
         notebooks = {p.stem: _notebook(p) for p in sorted(release.glob("*.ipynb"))}
-        module = load_module(graders, "forward")
-        exercises = {stem: module.EXERCISES[stem] for stem in notebooks if stem in module.EXERCISES}
-        for stem in module.EXERCISES:
-            if stem not in notebooks:
-                raise UserError(
-                    str(release / f"{stem}.ipynb"),
-                    "graders exist for a notebook that was not released",
-                    f"Run `nbgrader generate_assignment {name} --force`.",
-                )
+        stems = [stem for stem, notebook in notebooks.items() if has_forward(notebook)]
+        if not stems:
+            raise UserError(
+                str(release),
+                "no notebook has a cell tagged `forward`",
+                f"Tag the forward pass in the source, and run `nbgrader generate_assignment {name}`.",
+            )
+        declared = Declared.read(graders / "assignment.toml", stems)
+        exercises = Exercises(release, notebooks, declared, _mistakes(graders, stems))
         files = {
             p.name: p.read_bytes()
             for p in sorted(release.iterdir())
@@ -170,40 +169,29 @@ class Assignment:
         }
 
 
+def names(root: Path) -> list[str]:
+    """The assignments of the course at `root`: the folders with hidden tests."""
+    return sorted({path.parent.name for path in root.glob("graders/*/test_*.py")})
+
+
+def _mistakes(graders: Path, stems: Sequence[str]) -> Mapping[str, tuple[Mistake, ...]]:
+    """The assignment's own mistakes by notebook, where it has any."""
+    if not (graders / "mistakes.py").is_file():
+        return {}
+    found: Mapping[str, tuple[Mistake, ...]] = load_module(graders, "mistakes").MISTAKES
+    for stem in found:
+        if stem not in stems:
+            raise UserError(
+                str(graders / "mistakes.py"),
+                f"MISTAKES has `{stem}`, and no such notebook is released",
+                f"Known: {', '.join(stems)}.",
+            )
+    return found
+
+
 def _notebook(path: Path) -> NotebookNode:
     # Without nbformat.read's validation: the release is ours and was validated when it was made.
     return cast(NotebookNode, nbjson.reads(path.read_text(encoding="utf-8")))  # type: ignore[no-untyped-call]
-
-
-def load_module(folder: Path, name: str) -> ModuleType:
-    """Import `folder/name.py`, its neighbours importable, without leaving them in `sys.modules`."""
-    path = folder / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None  # a .py path always has a spec and a loader
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with _neighbours(folder):
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            raise UserError(
-                str(path), f"it cannot be imported ({type(error).__name__}: {error})", "Mend it."
-            ) from error
-    return module
-
-
-@contextmanager
-def _neighbours(folder: Path) -> Iterator[None]:
-    before = set(sys.modules)
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-        for name in set(sys.modules) - before:
-            origin = getattr(sys.modules[name], "__file__", None)
-            if origin and Path(origin).parent == folder:
-                del sys.modules[name]
 
 
 def _kept_secret(path: Path) -> str:

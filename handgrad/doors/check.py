@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from handgrad.assignment.assignment import Assignment
+from handgrad.assignment.assignment import Assignment, names
 from handgrad.errors import UserError
 from handgrad.grading.graded import Graded
 from handgrad.grading.pipeline import Pipeline, with_pipeline
@@ -93,12 +93,12 @@ def check(
 def _assignments(course: Path | None) -> list[Assignment]:
     if course is None:
         return [Assignment.packaged(PACKAGED)]
-    names = sorted(p.parent.name for p in course.glob("graders/*/forward.py"))
-    if not names:
+    known = names(course)
+    if not known:
         raise UserError(
             str(course), "no assignment has graders here", "Name a course with --course"
         )
-    return [Assignment.load(course, name) for name in names]
+    return [Assignment.load(course, name) for name in known]
 
 
 def _belonging(

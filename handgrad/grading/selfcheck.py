@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from handgrad.assignment.assignment import Assignment, load_module
+from handgrad.assignment.assignment import Assignment
+from handgrad.assignment.beside import load_module
 from handgrad.assignment.source import Source
 from handgrad.errors import UserError
 from handgrad.grading import process

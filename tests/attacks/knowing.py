@@ -278,7 +278,7 @@ KNOWING: dict[str, Attack] = {
         "graders, solutions and gradebooks, anywhere on the disk",
         """
         import os, sys
-        wanted = {"forward.py", "mistakes.py", "variations.py", "gradebook.db", "judge.py", "reference.py",
+        wanted = {"mistakes.py", "variations.py", "gradebook.db", "judge.py", "reference.py",
                   "assignment.toml", "nbgrader_config.py", "id_rsa", "1_every_step.ipynb", "seed"}
         for folder, inner, names in os.walk("/"):
             known = folder.startswith(("/usr/lib", "/usr/share", "/site", sys.base_prefix))

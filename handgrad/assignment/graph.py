@@ -1,0 +1,193 @@
+"""A forward pass as a notebook writes it, read as a graph: each statement that binds a value is a step."""
+
+import ast
+import symtable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import CodeType, SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from handgrad.errors import UserError
+from handgrad.gradients.exercise import Draw
+from handgrad.gradients.steps import Graph, Step
+
+Namespace = Mapping[str, Any]  # what a notebook's names stand for: any value
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement of a forward pass: the names it binds and reads, and where it stands.
+
+    `assigns` is whether it is a plain assignment, the only kind of statement that can be a step.
+    """
+
+    code: CodeType
+    binds: tuple[str, ...]
+    reads: tuple[str, ...]  # in the order of the text
+    assigns: bool
+    where: str  # "cell given_forward, line 3"
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A forward pass: the statements of its cells, or of the body of the function `function`."""
+
+    statements: tuple[Statement, ...]
+    function: str = ""
+
+    @classmethod
+    def read(cls, cells: Mapping[str, str]) -> "Forward":
+        """Read the cells' texts, by name. Raises UserError where one is no Python, or binds a name twice.
+
+        A cell that ends in the definition of a function gives that function's body.
+        """
+        found: list[Statement] = []
+        function = ""
+        for cell, source in cells.items():
+            body = parsed(source, cell).body
+            if body and isinstance(last := body[-1], ast.FunctionDef):
+                function = last.name
+                body = [node for node in last.body if not isinstance(node, ast.Return)]
+            found += [_statement(node, cell) for node in body]
+        bound: dict[str, str] = {}
+        for statement in found:
+            for name in statement.binds:
+                if name in bound:
+                    raise UserError(
+                        statement.where,
+                        f"`{name}` is bound for a second time, after {bound[name]}",
+                        "Give each value of the forward pass a name of its own.",
+                    )
+                bound[name] = statement.where
+        return cls(tuple(found), function)
+
+    def run(self, given: Namespace) -> dict[str, Any]:
+        """All names behind the statements, run one after the other behind `given`."""
+        namespace = dict(given)
+        for statement in self.statements:
+            exec(statement.code, namespace)  # the release's own text
+        return namespace
+
+    def graph(self, values: Namespace, loss: str) -> Graph:
+        """The steps on which `loss` rests; `values` are all names behind the forward pass.
+
+        A step is a value that carries a gradient. What carries none (indices, a mask, a random
+        upstream gradient) is a constant. Without a name the loss is the last step.
+        """
+        steps: list[tuple[Step, Statement]] = []
+        for statement in self.statements:
+            for name in statement.binds:
+                if carries_gradient(values.get(name)):
+                    steps.append((_step(name, statement, values), statement))
+        by_name = {step.name: step for step, _ in steps}
+        names = list(by_name)
+        if loss not in by_name and names:
+            loss = names[-1]
+        needed = _ancestors(loss, by_name)
+        kept = [step for step, _ in steps if step.name in needed and step.name != loss]
+        return Graph((*kept, by_name[loss]) if loss in by_name else ())
+
+    def draw(self, graph: Graph, values: Namespace) -> Draw:
+        """The leaves, float32, and what else the steps read: float64, and everything under its own name."""
+        made = {step.name for step in graph.steps}
+        read = [
+            name
+            for statement in self.statements
+            if made & {*statement.binds}
+            for name in statement.reads
+        ]
+        constants = {
+            name: in_double(values[name])
+            for name in read
+            if name in values and name not in made and name not in graph.leaves
+        }
+        return Draw(
+            {name: values[name].detach() for name in graph.leaves}, SimpleNamespace(**constants)
+        )
+
+
+def parsed(source: str, cell: str) -> ast.Module:
+    """The cell's syntax tree. Raises UserError where it is no Python."""
+    try:
+        return ast.parse(source)
+    except SyntaxError as error:
+        raise UserError(
+            f"cell {cell}, line {error.lineno}",
+            f"this is no Python ({error.msg})",
+            "Mend the line.",
+        ) from None
+
+
+def in_double(value: Any) -> Any:
+    """A float tensor in float64, exactly; anything else as it is."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.detach().double()
+    return value
+
+
+def carries_gradient(value: object) -> bool:
+    """Whether autograd follows this value."""
+    return isinstance(value, Tensor) and value.is_floating_point() and value.requires_grad
+
+
+class InDouble(TorchFunctionMode):
+    """Makes float64 of every float32 tensor that a statement makes, exactly: `torch.ones(n)`, `.float()`."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if type(made) is Tensor and made.dtype is torch.float32:
+            return made.double()
+        return made
+
+
+def _statement(node: ast.stmt, cell: str) -> Statement:
+    table = symtable.symtable(ast.unparse(node), cell, "exec")
+    free = {*_read(table)}
+    reads = [one.id for one in ast.walk(node) if isinstance(one, ast.Name) and one.id in free]
+    return Statement(
+        compile(ast.Module([node], []), f"<{cell}>", "exec"),
+        tuple(symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned()),
+        tuple(dict.fromkeys(reads)),
+        isinstance(node, ast.Assign | ast.AnnAssign),
+        f"cell {cell}, line {node.lineno}",
+    )
+
+
+def _read(table: symtable.SymbolTable) -> Iterator[str]:
+    """The names of the notebook that a statement reads, also from within a lambda."""
+    for symbol in table.get_symbols():
+        if symbol.is_referenced() and (table.get_type() == "module" or symbol.is_global()):
+            yield symbol.get_name()
+    for child in table.get_children():
+        yield from _read(child)
+
+
+def _step(name: str, statement: Statement, values: Namespace) -> Step:
+    """The step that makes `name`: it executes its own statement, with its inputs put in their places."""
+    inputs = tuple(read for read in statement.reads if carries_gradient(values.get(read)))
+
+    def compute(*tensors_and_constants: Any) -> Tensor:
+        *tensors, constants = tensors_and_constants
+        namespace = {**vars(constants), **dict(zip(inputs, tensors, strict=True))}
+        with InDouble():
+            exec(statement.code, namespace)  # the release's own text
+        made: Tensor = namespace[name]
+        return made
+
+    return Step(name, inputs, compute)
+
+
+def _ancestors(name: str, steps: Mapping[str, Step]) -> set[str]:
+    """The name and all steps that it rests on."""
+    found: set[str] = set()
+    left: Sequence[str] = [name]
+    while left:
+        found |= {*left}
+        left = [i for n in left if n in steps for i in steps[n].inputs if i not in found]
+    return found
