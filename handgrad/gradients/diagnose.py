@@ -68,14 +68,22 @@ class Diagnosis:
 
     def _fitting(self, name: str, sightings: Sequence[Sighting], tier: int) -> list[Note]:
         each = [
-            [note for note, predicted in self._predictions(name, s, tier) if _fits(s, predicted)]
-            for s in sightings
+            [h for h in self._predictions(name, sighting, tier) if _fits(sighting, h[1])]
+            for sighting in sightings
         ]
-        if tier == len(_TIERS) - 1:
-            for notes, sighting in zip(each, sightings, strict=True):
-                if _permuted(sighting):
-                    notes.append(Note("reshaped"))
-        return [note for note in _unique(each[0]) if all(note in notes for notes in each[1:])]
+        # What makes no difference at one point (a small eps) may explain the answer at another.
+        telling = [
+            note
+            for found, sighting in zip(each, sightings, strict=True)
+            for note, predicted in found
+            if not _is_right(sighting.wanted, predicted)
+        ]
+        notes = [[note for note, _ in found] for found in each]
+        if tier == len(_TIERS) - 1 and all(_permuted(sighting) for sighting in sightings):
+            notes = [[*found, Note("reshaped")] for found in notes]
+            telling.append(Note("reshaped"))
+        fitting = [note for note in _unique(notes[0]) if all(note in found for found in notes)]
+        return [note for note in fitting if note in telling]
 
     def _predictions(self, name: str, sighting: Sighting, tier: int) -> list[Hypothesis]:
         key = (name, id(sighting.point))
@@ -84,9 +92,7 @@ class Diagnosis:
         tiers = self._kept[key][1]
         while len(tiers) <= tier:
             case = _Case(self._exercise, self._language, name, sighting.point, sighting.wanted)
-            tiers.append(
-                [h for h in _TIERS[len(tiers)](case) if not _is_right(sighting.wanted, h[1])]
-            )
+            tiers.append([*_TIERS[len(tiers)](case)])
         return tiers[tier]
 
     def _largest_error(self, name: str, sighting: Sighting) -> Note:
