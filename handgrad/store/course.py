@@ -91,7 +91,7 @@ class Course:
 
     def odd_folders(self) -> list[UserError]:
         """What is wrong with the folders under `submitted/` that are no student's, of any assignment."""
-        names = sorted(path.parent.name for path in self.root.glob("graders/*/test_*.py"))
+        names = sorted({path.parent.name for path in self.root.glob("graders/*/test_*.py")})
         return [odd for name in names for odd in self.students(name)[1]]
 
     def _folders(self, assignment: str) -> Iterator[tuple[str, Path]]:
