@@ -373,11 +373,24 @@ def _reachable_python(place: Path) -> str:
         else:
             shutil.copytree(source, place / target, symlinks=True, copy_function=_link)
     python = place / "python/bin" / f"python3.{sys.version_info.minor}"
+    if not (place / "python").is_symlink():
+        _look_for_libpython_beside(python)
     subprocess.run([python, "-m", "venv", "--without-pip", place / "venv"], check=True)
     packages = next((place / "venv/lib").glob("python3*")) / "site-packages"
     shutil.rmtree(packages)
     packages.symlink_to(place / "site")
     return str(place / "venv/bin/python")
+
+
+def _look_for_libpython_beside(python: Path) -> None:
+    """A copied interpreter with a shared library looks for it at its old place, by a path in its file."""
+    old = os.fsencode(Path(sys.base_prefix, "lib"))
+    new = b"$ORIGIN/../lib"
+    program = python.read_bytes()
+    if old + b"\0" in program:
+        python.unlink()  # it is a link: the file itself stays as it is
+        python.write_bytes(program.replace(old + b"\0", new.ljust(len(old) + 1, b"\0")))
+        python.chmod(0o755)
 
 
 def _link(source: str, target: str) -> None:
