@@ -127,7 +127,7 @@ def hand_in(root: Path, name: str, student: Student | None = None) -> Path:
     return folder
 
 
-def nbgrader(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def nbgrader(root: Path, *arguments: str, seconds: float = 300) -> subprocess.CompletedProcess[str]:
     """Run nbgrader in the course at `root`, as from a shell in which no environment is active."""
     environment = {**os.environ, "PATH": os.defpath}
     return subprocess.run(
@@ -136,7 +136,7 @@ def nbgrader(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=seconds,
         check=False,
     )
 

@@ -1,5 +1,6 @@
 """Honest students with right answers in unlucky files: each entry is one thing that happens to people."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -83,17 +84,14 @@ def twice(notebook: NotebookNode) -> None:
     """An answer cell copied, and one copy left as it was released."""
     place = at(notebook, "dlogits")
     copied = deepcopy(notebook.cells[place])
-    copied.source = "dlogits = None\n# YOUR CODE HERE"
+    copied.source, copied.id = "dlogits = None\n# YOUR CODE HERE", "copied"
     notebook.cells.insert(place + 1, copied)
 
 
 def numpy_in_the_imports(notebook: NotebookNode) -> None:
     """An import added to the given cell of imports, and used in an answer."""
     notebook.cells[at(notebook, "given_imports")].source += "\nimport math as m"
-    answers = [
-        cell for cell in notebook.cells if is_answer(cell) and not grade_id(cell).startswith("b")
-    ]
-    answers[0].source += "\nm.sqrt(2)"
+    notebook.cells[_first_answer(notebook)].source += "\nm.sqrt(2)"
 
 
 def without_metadata(notebook: NotebookNode) -> None:
@@ -150,6 +148,40 @@ def missing(folder: Path) -> None:
     (folder / f"{ONE}.ipynb").unlink()
 
 
+def with_a_package(notebook: NotebookNode) -> None:
+    """An answer that needs what the grader has not got."""
+    notebook.cells[at(notebook, "dlogits")].source = "import einops\ndlogits = einops.reduce"
+
+
+def two_copies(folder: Path) -> None:
+    renamed(f"Copy of {ONE}.ipynb")(folder)
+    shutil.copy(folder / f"Copy of {ONE}.ipynb", folder / f"{ONE} (1).ipynb")
+    edited = (folder / f"{ONE} (1).ipynb").read_text().replace("dlogits =", "dlogits = 2 *", 1)
+    (folder / f"{ONE} (1).ipynb").write_text(edited)
+
+
+def blank_and_copy(folder: Path) -> None:
+    """The notebook as it was released, beside a copy with answers."""
+    shutil.copy(folder / f"{ONE}.ipynb", folder / f"{ONE} (1).ipynb")
+    shutil.copy(ROOT / "release" / "backprop" / f"{ONE}.ipynb", folder / f"{ONE}.ipynb")
+
+
+def nothing_written(notebook: NotebookNode) -> None:
+    """The written answers as they were released."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and grade_id(cell):
+            cell.source = "YOUR ANSWER HERE"
+
+
+def prose_beside(notebook: NotebookNode) -> None:
+    """Written answers in new cells beside the empty ones."""
+    nothing_written(notebook)
+    for cell in [c for c in notebook.cells if c.cell_type == "markdown" and grade_id(c)]:
+        prose = nbformat.v4.new_markdown_cell("Because a shift of all logits changes nothing.")
+        notebook.cells.insert(at(notebook, grade_id(cell)) + 1, prose)
+
+
+ROOT = Path(__file__).parents[1]
 EVERY = (ONE, TWO, THREE, FOUR)
 DTYPE = "import torch\ntorch.set_default_dtype(torch.float64)"
 ELSEWHERE = "import os\nos.makedirs('mine', exist_ok=True)\nos.chdir('mine')"
@@ -183,7 +215,7 @@ HONEST: Mapping[str, Callable[[Path], None]] = {
 FOR_A_PERSON: Mapping[str, Callable[[Path], None]] = {
     "answers below all tests": all_of(in_one_below, ONE),
     "an export": exported,
-    "a package that is lacking": all_of(
-        lambda notebook: put("import einops", "dlogits")(notebook), ONE
-    ),
+    "a package that is lacking": all_of(with_a_package, ONE),
+    "two copies with other answers": two_copies,
+    "only a blank of that name": blank_and_copy,
 }

@@ -103,7 +103,8 @@ class _Case:
         """Why an answer that is not there may be none of the student's doing."""
         if any(answer.kind == "late" for answer in self._chain):
             return Note("late")
-        if any(answer.kind == "missing" for answer in self._chain):
+        missing = any(answer.kind == "missing" for answer in self._chain)
+        if missing and self.alone is not _Standing.RIGHT:
             return self.answers.lacking(self._key("chain"), self.gradient)
         return None
 
