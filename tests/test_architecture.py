@@ -285,3 +285,43 @@ def test_a_second_assignment_is_two_folders_and_no_change_to_the_engine() -> Non
         if word in own
     ]
     assert not known
+
+
+DESIGN = (PACKAGE.parent / "docs" / "design.md").read_text(encoding="utf-8")
+
+
+def rows(heading: str) -> Iterator[list[str]]:
+    """The rows of the first table below a heading of docs/design.md, its own head left out."""
+    section = DESIGN.split(f"## {heading}\n")[1].split("\n## ")[0]
+    table = [line for line in section.splitlines() if line.startswith("|")]
+    return ([cell.strip() for cell in line.strip("|").split("|")] for line in table[2:])
+
+
+def test_the_map_of_the_code_names_every_folder_and_modules_that_exist() -> None:
+    named = set()
+    for folder, modules, _ in rows("Where it is"):
+        area = folder.strip("`") if folder.startswith("`") else "values"
+        named.add(area)
+        for module in re.findall(r"`(\w+)`", modules):
+            assert AREA_OF.get(module) == area, f"{module} is not in {area}"
+    assert named == set(ARROWS)
+
+
+def test_the_trace_of_a_submission_names_functions_that_exist() -> None:
+    last = ""
+    checked = 0
+    for _, place, function, _ in rows("One submission, function by function"):
+        for path, name in re.findall(
+            r"`([\w/]+\.py)`|`([\w.]+?)(?:\(.*?\))?`", f"{place} {function}"
+        ):
+            if path:
+                last = path
+                assert (PACKAGE / path).is_file(), path
+                continue
+            word = name.split(".")[-1]
+            text = "".join(p.read_text(encoding="utf-8") for p in PATHS.values())
+            here = (PACKAGE / last).read_text(encoding="utf-8")
+            home = here if f"def {word}(" in here else text
+            assert re.search(rf"(def|class) {word}\b", home), f"{last}: {name}"
+            checked += 1
+    assert checked > 10

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from handgrad.batch.session import IdleProcess
 from handgrad.errors import UserError
 from handgrad.grading.workers import CallFailed, WorkerDied, Workers
 
@@ -107,6 +108,19 @@ def test_after_the_shutdown_nothing_is_left(workers: Workers) -> None:
     assert not any(psutil.pid_exists(pid) for pid in pids)
     with pytest.raises(RuntimeError, match="after shutdown"):
         workers.submit(os.getpid)
+
+
+def test_a_call_that_comes_as_the_idle_time_ends_is_not_killed() -> None:
+    process = IdleProcess(*WARM, idle_seconds=0.01)
+    try:
+        pids = set()
+        for number in range(40):
+            pids.add(process.call(30.0, os.getpid))
+            time.sleep(0.005 * (number % 4))  # sometimes before, sometimes after it has gone
+            assert process.call(30.0, divmod, number, 3) == divmod(number, 3)
+        assert len(pids) > 1
+    finally:
+        process.close()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])

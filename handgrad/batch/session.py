@@ -45,7 +45,7 @@ class Session:
         self._source = Source(root.resolve(), name)
         self._records = Records(self._source.root, name)
         self._seen = _signature(self._source)
-        self._process = _Process(self._source)
+        self._process = IdleProcess(process.host, (self._source,))
         self._described: Described | None = None
         self._current: _Current | None = None
 
@@ -135,11 +135,17 @@ class Session:
         self._process.close()
 
 
-class _Process:
-    """One process that grades, there while it is used and for a while after."""
+class IdleProcess:
+    """One process of `workers`, there while it is used and for `idle_seconds` after."""
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(
+        self,
+        host: Callable[..., object],
+        arguments: tuple[object, ...] = (),
+        idle_seconds: float = _IDLE_SECONDS,
+    ) -> None:
+        self._host = (host, arguments)
+        self._idle_seconds = idle_seconds
         self._lock = threading.Lock()  # who lets go of it waits for who uses it
         self._workers: Workers | None = None
         self._idle: threading.Timer | None = None
@@ -150,12 +156,12 @@ class _Process:
             if self._idle is not None:
                 self._idle.cancel()
             if self._workers is None:
-                self._workers = Workers(1, process.host, (self._source,))
+                self._workers = Workers(1, *self._host)
             self._workers.seconds = seconds
             try:
                 return self._workers.submit(function, *args, **kw).result()
             finally:
-                self._idle = threading.Timer(_IDLE_SECONDS, self._close_if_idle)
+                self._idle = threading.Timer(self._idle_seconds, self._close_if_idle)
                 self._idle.daemon = True
                 self._idle.start()
 
