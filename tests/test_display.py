@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from handgrad.notebooks.display import (
     MAX_IMAGE,
     MAX_MARKDOWN,
+    Budget,
     clean_attachments,
     clean_html,
     clean_markdown,
     clean_outputs,
     fenced,
 )
+from handgrad.pages import inert
+from handgrad.pages.words import text
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(20)).decode()
 JPEG = base64.b64encode(b"\xff\xd8\xff\xe0" + bytes(20)).decode()
@@ -313,3 +316,31 @@ def test_of_attachments_only_pictures_stay() -> None:
 def test_an_attached_picture_is_shown() -> None:
     source = "![x](attachment:a.png)"
     assert clean_markdown(source, {"a.png": {"image/png": PNG}}) == source
+
+
+@pytest.mark.parametrize("piece", ["[](", "[", "![a][", "\\begin{a}", "<!--", "\\("])
+def test_markdown_that_takes_long_to_render_is_shown_as_its_text(piece: str) -> None:
+    """135 kB of such texts held a job for 401 s."""
+    source = piece * (18_000 // len(piece))
+    assert clean_markdown(source) == fenced(source)
+
+
+def test_a_submission_has_one_budget_of_markup_and_what_is_over_it_is_said() -> None:
+    output = {"output_type": "display_data", "data": {"text/markdown": "*a* <b>b</b> " * 1000}}
+    budget = Budget(30_000)
+    shown = [str(each["data"]) for each in clean_outputs([output] * 4, budget)]
+    assert ["not shown" in each for each in shown] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    "source", [" \n" * 10_000, '"' + "\\N{" * 5_000], ids=["blank lines", "open escapes"]
+)
+def test_code_that_takes_long_to_mark_up_is_shown_plain(source: str) -> None:
+    assert "<span" not in inert.code(source, "en")
+
+
+def test_a_page_that_shows_too_much_code_cuts_it_and_says_so() -> None:
+    budget = Budget(10)
+    shown = inert.code("x = 1\n" * 10_000, "en", budget)
+    assert len(shown) < 30_000
+    assert text("page.cut", "en") in shown

@@ -12,7 +12,7 @@ from handgrad.evidence import Evidence
 from handgrad.gradients.lookup import Answers
 from handgrad.grading.graded import Graded
 from handgrad.grading.graders import Find, in_session
-from handgrad.notebooks.display import clean_outputs
+from handgrad.notebooks.display import Budget, clean_outputs
 from handgrad.notebooks.intake import UNJUDGED, Submission
 from handgrad.notebooks.submission import Prepared, blank, prefix, read
 from handgrad.pages.annotate import shown
@@ -70,7 +70,8 @@ class Pipeline:
             tuple(_integrity(evidence)),
         )
         present = {stem: one for stem, one in notebooks.items() if stem not in submission.absent}
-        ran = {stem: _as_it_ran(one, evidence.get(stem)) for stem, one in present.items()}
+        budget = Budget()
+        ran = {stem: _as_it_ran(one, evidence.get(stem), budget) for stem, one in present.items()}
         return Graded(
             report,
             self.assignment.digest,
@@ -121,12 +122,12 @@ def _integrity(evidence: Mapping[str, Evidence]) -> Iterator[IntegrityLine]:
             yield IntegrityLine(stem, attempt.cell, attempt.what, attempt.line)
 
 
-def _as_it_ran(notebook: Notebook, evidence: Evidence | None) -> "NotebookNode":
+def _as_it_ran(notebook: Notebook, evidence: Evidence | None, budget: Budget) -> "NotebookNode":
     """The notebook with the outputs of the run on its own parameters."""
     book = notebook.restored.notebook
     public = evidence.runs.get(PUBLIC) if evidence is not None else None
     for result in public.cells if public is not None else ():
-        book.cells[result.index].outputs = clean_outputs(result.outputs)
+        book.cells[result.index].outputs = clean_outputs(result.outputs, budget)
     return book
 
 

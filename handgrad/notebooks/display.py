@@ -3,6 +3,7 @@
 import base64
 import binascii
 import html
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -22,6 +23,37 @@ _MAGIC: Mapping[str, bytes] = {
     "image/jpeg": b"\xff\xd8\xff",
     "image/gif": b"GIF8",
 }
+
+
+class Budget:
+    """How many characters of markup a submission, or a page, may still have rendered.
+
+    Rendering is the one thing done to a stranger's text outside the sandbox that is not cheap. By
+    characters and not by the clock: the same bytes are shown the same way on every machine.
+    """
+
+    def __init__(self, characters: int = 400_000) -> None:
+        self._left = characters
+
+    def allows(self, text: str) -> bool:
+        """Whether `text` may be rendered; if so it is taken off."""
+        if len(text) > self._left:
+            return False
+        self._left -= len(text)
+        return True
+
+
+# Where readers of Markdown look ahead to the end of the text from every single occurrence.
+_LOOKAHEADS = re.compile(r"\[|\\begin|\\\(|\\\[|<!--")
+_MAX_LOOKAHEADS = 400
+
+
+def _costly(source: str) -> bool:
+    """Whether rendering would take time that grows with the square of the text."""
+    return sum(1 for _ in itertools.islice(_LOOKAHEADS.finditer(source), _MAX_LOOKAHEADS + 1)) > (
+        _MAX_LOOKAHEADS
+    )
+
 
 # ------------------------------------------------------------------------------------------ HTML
 
@@ -93,17 +125,27 @@ _CLASSES = re.compile(
 _STYLES = re.compile(r"text-align: ?(?:left|right|center);?")
 
 
-def clean_markdown(source: str, attachments: Mapping[str, Mapping[str, str]] | None = None) -> str:
+_OVER_BUDGET = "[not shown: together these texts are longer than what one submission may show]"
+
+
+def clean_markdown(
+    source: str,
+    attachments: Mapping[str, Mapping[str, str]] | None = None,
+    budget: Budget | None = None,
+) -> str:
     """`source` where it renders to plain prose, else its text with the markup made visible.
 
     Rendered by nbconvert, as formgrader and feedback do, and what it became is looked at: no two
-    readers of Markdown agree about what is code and what is HTML.
+    readers of Markdown agree about what is code and what is HTML. What is over the `budget`, or would
+    take long to render, is shown as its text.
     """
     source = plain(source)
     if len(source) > MAX_MARKDOWN:
         source = source[:MAX_MARKDOWN] + "\n\n[cut here]"
     candidates = [source, source.replace("<", "&lt;"), fenced(source)]
-    if _MACROS.search(source):
+    if budget is not None and not budget.allows(source):
+        return _OVER_BUDGET
+    if _MACROS.search(source) or _costly(source):
         candidates = candidates[2:]
     elif not _SUSPECT.search(source):
         return source
@@ -199,25 +241,27 @@ def clean_attachments(attachments: Mapping[str, object]) -> dict[str, dict[str, 
 # --------------------------------------------------------------------------------------- outputs
 
 
-def clean_outputs(outputs: Iterable[Mapping[str, object]]) -> "list[NotebookNode]":
+def clean_outputs(
+    outputs: Iterable[Mapping[str, object]], budget: Budget | None = None
+) -> "list[NotebookNode]":
     """A cell's outputs as valid nbformat outputs, cut to what may be shown.
 
     Everything in them came from the sandbox: a type, a key or a size of any kind is possible, and
-    what is not understood is left out. Streams, errors, text, HTML, Markdown and PNG, JPEG and GIF
-    pictures stay.
+    what is not understood is left out, and markup over the `budget` is not shown. Streams, errors, text,
+    HTML, Markdown and PNG, JPEG and GIF pictures stay.
     """
     kept: list[NotebookNode] = []
     for output in outputs:
         if len(kept) == MAX_OUTPUTS:
             kept.append(node({"output_type": "stream", "name": "stdout", "text": "[cut here]\n"}))
             break
-        table = _output(output)
+        table = _output(output, budget or Budget())
         if table is not None:
             kept.append(node(table))
     return kept
 
 
-def _output(output: Mapping[str, object]) -> dict[str, object] | None:
+def _output(output: Mapping[str, object], budget: Budget) -> dict[str, object] | None:
     kind = output.get("output_type")
     if kind == "stream":
         name = "stderr" if output.get("name") == "stderr" else "stdout"
@@ -234,14 +278,14 @@ def _output(output: Mapping[str, object]) -> dict[str, object] | None:
     if kind not in ("display_data", "execute_result"):
         return None
     bundle = output.get("data")
-    data = clean_bundle(bundle if isinstance(bundle, Mapping) else {})
+    data = clean_bundle(bundle if isinstance(bundle, Mapping) else {}, budget)
     if not data:
         return None
     # An execute_result would be read as a mark by whoever still reads marks from outputs.
     return {"output_type": "display_data", "data": data, "metadata": {}}
 
 
-def clean_bundle(bundle: Mapping[object, object]) -> dict[str, str]:
+def clean_bundle(bundle: Mapping[object, object], budget: Budget) -> dict[str, str]:
     """The representations of one output that may be shown, by MIME type."""
     kept: dict[str, str] = {}
     for kind in _MAGIC:
@@ -249,11 +293,12 @@ def clean_bundle(bundle: Mapping[object, object]) -> dict[str, str]:
         if picture is not None:
             kept[kind] = picture
     if "text/html" in bundle:
-        cleaned = clean_html(_text(bundle["text/html"]))
+        markup = _text(bundle["text/html"])
+        cleaned = clean_html(markup) if budget.allows(markup) else _OVER_BUDGET
         if cleaned.strip():
             kept["text/html"] = cleaned
     if "text/markdown" in bundle:
-        kept["text/markdown"] = clean_markdown(_text(bundle["text/markdown"]))
+        kept["text/markdown"] = clean_markdown(_text(bundle["text/markdown"]), budget=budget)
     if "text/latex" in bundle and "text/plain" not in bundle:
         kept["text/plain"] = _text(bundle["text/latex"])
     if "text/plain" in bundle:

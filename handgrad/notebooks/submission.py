@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from handgrad.limits import Limits
-from handgrad.notebooks.display import clean_attachments, clean_markdown, fenced, node
+from handgrad.notebooks.display import Budget, clean_attachments, clean_markdown, fenced, node
 from handgrad.notebooks.matching import Match, Slot, match, same, slots_of
 from handgrad.notebooks.notebookfile import RawCell, parse
 from handgrad.plan import Cell, CellKind
@@ -70,6 +70,7 @@ def _assembled(
     cells: list[Cell] = []
     untouched: set[str] = set()
     used = {slot.cell_id for slot in slots}
+    budget = Budget()
     stubs = {slot.cell.source.strip() for slot in slots if slot.kind == "answer"}
 
     def add(cell: "NotebookNode", kind: CellKind, grade_id: str = "") -> None:
@@ -80,14 +81,14 @@ def _assembled(
 
     def add_extras(after: int) -> None:
         for mine in found.extras.get(after, ()):
-            add(_extra(mine, used), "other")
+            add(_extra(mine, used, budget), "other")
 
     add_extras(-1)
     for at, slot in enumerate(slots):
         mine = found.chosen.get(at)
         cell = _released(slot, at)
         if slot.theirs and mine is not None and not same(mine.source, slot.cell.source):
-            _write(cell, mine)
+            _write(cell, mine, budget)
         elif slot.kind == "answer" and not _prose_beside(slots, found, at):
             untouched.add(slot.grade_id)
         add(cell, slot.kind, slot.grade_id)
@@ -142,7 +143,7 @@ def _released(slot: Slot, at: int) -> "NotebookNode":
     return node(table)
 
 
-def _write(cell: "NotebookNode", mine: RawCell) -> None:
+def _write(cell: "NotebookNode", mine: RawCell, budget: Budget) -> None:
     """Put the student's text in a cell."""
     cell.source = mine.source
     if cell.cell_type == "code":
@@ -154,10 +155,10 @@ def _write(cell: "NotebookNode", mine: RawCell) -> None:
     attachments = clean_attachments(mine.attachments)
     if attachments:
         cell.attachments = node(attachments)
-    cell.source = clean_markdown(mine.source, attachments)
+    cell.source = clean_markdown(mine.source, attachments, budget)
 
 
-def _extra(mine: RawCell, used: set[str]) -> "NotebookNode":
+def _extra(mine: RawCell, used: set[str], budget: Budget) -> "NotebookNode":
     """A cell of the student's own; `used` are the cell ids that are taken."""
     cell_id = mine.cell_id
     if not cell_id or cell_id in used:
@@ -171,7 +172,7 @@ def _extra(mine: RawCell, used: set[str]) -> "NotebookNode":
     else:
         table["cell_type"] = "markdown"
     cell = node(table)
-    _write(cell, mine)
+    _write(cell, mine, budget)
     return cell
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from handgrad.gradients.exercise import Exercise
+from handgrad.notebooks.display import Budget
 from handgrad.pages import inert
 from handgrad.pages.drawing import Edges, draw, kind
 from handgrad.pages.feedbackrows import Row, Rows, shown
@@ -155,6 +156,7 @@ class _Maker:
 
     language: str
     rows: Rows
+    budget: Budget = field(default_factory=lambda: Budget(1_000_000))  # of the whole page
 
     def sheet(
         self,
@@ -210,7 +212,7 @@ class _Maker:
             elif cell.role == "written":
                 previous.judgements.append(self.rows.written(cell, anchors))
             if framed and cell.comment.strip():
-                previous.comments.append(inert.markdown(cell.comment))
+                previous.comments.append(inert.markdown(cell.comment, budget=self.budget))
         return groups
 
     def _cell(self, cell: GradedCell, anchor: str) -> _ShownCell:
@@ -224,9 +226,11 @@ class _Maker:
             label = text(key, self.language)
         is_prose = cell.cell_type == "markdown"
         body = (
-            Markup('<div class="prose">{}</div>').format(inert.markdown(cell.source, cell.pictures))
+            Markup('<div class="prose">{}</div>').format(
+                inert.markdown(cell.source, cell.pictures, self.budget)
+            )
             if is_prose
-            else inert.code(cell.source)
+            else inert.code(cell.source, self.language, self.budget)
         )
         # What a test cell shows is the verdict again, or the error that explains it.
         visible = [
@@ -236,7 +240,9 @@ class _Maker:
         ]
         lines = cell.source.count("\n") + 1
         folded = lines if cell.role == "given" and not is_prose and lines > _SHORT else 0
-        return _ShownCell(label, body, inert.outputs(visible, self.language), anchor, folded)
+        return _ShownCell(
+            label, body, inert.outputs(visible, self.language, self.budget), anchor, folded
+        )
 
     def _drawing(self, findings: Sequence[Finding], edges: Edges, wrong: Finding | None) -> Markup:
         names = {*edges, *(name for inputs in edges.values() for name in inputs)}

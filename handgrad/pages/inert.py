@@ -11,7 +11,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from handgrad.notebooks.display import clean_html, clean_markdown, clean_outputs
+from handgrad.notebooks.display import Budget, clean_html, clean_markdown, clean_outputs
 from handgrad.pages.formula import formula
 from handgrad.pages.words import text
 
@@ -52,25 +52,39 @@ class _Renderer(IPythonRenderer):
         return self.formulas[number] if number < len(self.formulas) else ""
 
 
-def markdown(source: str, pictures: Pictures = MappingProxyType({})) -> Markup:
+def markdown(
+    source: str, pictures: Pictures = MappingProxyType({}), budget: Budget | None = None
+) -> Markup:
     """Rendered Markdown with its formulas set, and its attached pictures in it."""
     renderer = _Renderer(pictures)
     rendered = clean_html(
-        MarkdownWithMath(renderer=renderer).render(clean_markdown(source, pictures))
+        MarkdownWithMath(renderer=renderer).render(clean_markdown(source, pictures, budget))
     )
     return Markup(_PLACE.sub(renderer.back, rendered))
 
 
-def code(source: str) -> Markup:
-    """Python with its words marked for the style sheet."""
+# The lexer looks ahead over blanks from each blank line, and to the line's end from each escape.
+_SLOW_CODE = re.compile(r"\s{500}|[^\n]{2000}")
+_MOST_CODE = 20_000  # characters of one cell over the page's budget
+
+
+def code(source: str, language: str, budget: Budget | None = None) -> Markup:
+    """Python with its words marked for the style sheet; cut where the page has shown too much."""
+    if budget is not None and not budget.allows(source):
+        shown, cut = source[:_MOST_CODE], _cut(language) if len(source) > _MOST_CODE else ""
+        return Markup('<pre class="code"><code>{}</code></pre>{}').format(shown, cut)
+    if _SLOW_CODE.search(source):
+        return Markup('<pre class="code"><code>{}</code></pre>').format(source)
     return Markup('<pre class="code"><code>{}</code></pre>').format(
         Markup(highlight(source, _PYTHON, _CODE))
     )
 
 
-def outputs(of_cell: Iterable[Mapping[str, object]], language: str) -> Markup:
+def outputs(
+    of_cell: Iterable[Mapping[str, object]], language: str, budget: Budget | None = None
+) -> Markup:
     """What a code cell showed, one block an output."""
-    cleaned = clean_outputs(of_cell)
+    cleaned = clean_outputs(of_cell, budget)
     shown = [_output(output, language) for output in cleaned[:_MOST_OUTPUTS]]
     if len(cleaned) > _MOST_OUTPUTS:
         shown.append(_cut(language))
