@@ -23,6 +23,9 @@ c.ClearSolutions.text_stub = "YOUR ANSWER HERE"
 # Colab: the web address of a copy of release/backprop, without a slash at the end.
 c.CourseUrl.url = ""
 
+# Refuses cells that the gradebook would not bear before the last release is deleted.
+c.GenerateAssignment.exporter_class = "handgrad.nbgrader.release.ReleaseExporter"
+
 # nbgrader's own list and three of the course's. In full, as nbgrader reads this file twice and would
 # add to its list twice. The language is set in graders/<assignment>/assignment.toml.
 c.GenerateAssignment.preprocessors = [

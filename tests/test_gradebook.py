@@ -118,17 +118,31 @@ STAMPS = {
     "utc": ("2026-03-01 12:00:00 UTC", "2026-03-01 12:00:00"),
     "offset": ("2026-03-01T14:00:00+02:00", "2026-03-01 12:00:00"),
     "fraction": ("2026-03-01 12:00:00.250000 UTC", "2026-03-01 12:00:00.250000"),
+    "offset after a space": ("2026-03-01 19:30:00 +0200", "2026-03-01 17:30:00"),
+    "offset to the west": ("2026-03-01 19:30 -05:30", "2026-03-02 01:00:00"),
+    "place": ("2026-03-01 19:30:00 Europe/Berlin", "2026-03-01 18:30:00"),
+    "place in summer": ("2026-07-01 19:30:00 Europe/Berlin", "2026-07-01 17:30:00"),
+    "no zone": ("2026-03-01 12:00:00", "2026-03-01 12:00:00"),
 }
 
 
 @pytest.mark.parametrize(("text", "utc"), STAMPS.values(), ids=STAMPS)
-def test_time_stamps_are_read_as_nbgrader_reads_them(text: str, utc: str) -> None:
+def test_time_stamps_are_read_as_they_are_meant(text: str, utc: str) -> None:
     assert str(parsed_time(text, "alice")) == utc
 
 
-@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "9" * 40, "?it is a link"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("yesterday", "2026-13-01", "9" * 40, "?it is a link", "01.03.2026 19:30", "2026-03-01"),
+        *("2026-03-01 19:30:00 IST", "2026-03-01 19:30:00 EDT", "2026-03-01 25:00:00 UTC"),
+        *("2026-10-25 02:30:00 Europe/Berlin", "2026-03-01 19:30:00 +9900", "2026-03-01 1:00 A/B"),
+    ],
+)
 def test_what_is_no_time_is_named(text: str) -> None:
-    with pytest.raises(UserError, match=r"alice/timestamp\.txt: .* is not a time\. Write when"):
+    with pytest.raises(
+        UserError, match=r"alice/timestamp\.txt: .* is not a time, or may be several\. Write when"
+    ):
         parsed_time(text, "alice")
 
 

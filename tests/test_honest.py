@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import nbformat
 import pytest
 from coursedir import ASSIGNMENT, hand_in, make_course, nbgrader, scores
 from honest import FOR_A_PERSON, HONEST, ONE, all_of, missing, nothing_written, prose_beside
@@ -115,3 +116,26 @@ def test_a_notebook_that_is_not_there_scores_zero(course: Path) -> None:
     assert {f.verdict for f in report(course, "missing").findings if f.notebook == ONE} == {
         Verdict.NOT_ATTEMPTED
     }
+
+
+def test_a_release_that_the_gradebook_would_not_bear_is_refused_before_anything_is_touched(
+    course: Path,
+) -> None:
+    source = course / "source" / ASSIGNMENT / f"{ONE}.ipynb"
+    before = source.read_bytes()
+    released = {path: path.read_bytes() for path in (course / "release").rglob("*.ipynb")}
+    notebook = nbformat.read(source, as_version=4)
+    added = nbformat.v4.new_code_cell("dx = None", id="dx")
+    about = {"schema_version": 3, "grade_id": "dx", "grade": False, "solution": True}
+    added.metadata.nbgrader = {**about, "locked": False, "task": False}
+    notebook.cells.append(added)
+    nbformat.write(notebook, source)
+    done = nbgrader(course, "generate_assignment", ASSIGNMENT, "--force")
+    source.write_bytes(before)
+    said = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "Traceback" not in said
+    assert said.count("cells were added or taken away (dx)") == 1
+    assert {path: path.read_bytes() for path in (course / "release").rglob("*.ipynb")} == released
+    again = nbgrader(course, "generate_assignment", ASSIGNMENT, "--force")
+    assert again.returncode == 0, again.stderr

@@ -110,7 +110,7 @@ def test_what_fails_is_one_line_with_its_cure_and_no_traceback(course: Path) -> 
     assert not [line for line in lines if "Traceback" in line or 'File "' in line]
     assert not [line for line in lines if "Warning:" in line]
     for part in (
-        "'yesterday, I think' is not a time. Write when",
+        "'yesterday, I think' is not a time, or may be several. Write when",
         "it is a link to another place. Rename the folder",
         "The other submissions are graded.",
         "broken_json, 4_training: The notebook cannot be read",

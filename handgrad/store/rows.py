@@ -1,6 +1,8 @@
 """The rows of one submission in nbgrader's gradebook, written in one transaction."""
 
 import datetime
+import re
+import zoneinfo
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +15,6 @@ from nbgrader.api import (
     SubmittedNotebook,
     new_uuid,
 )
-from nbgrader.utils import parse_utc
 from sqlalchemy.engine import Connection
 
 from handgrad.errors import UserError
@@ -221,16 +222,45 @@ class Entry:
     comments: Mapping[tuple[str, str], Standing]
 
 
+# A day and a time; then nothing, UTC, an offset, or the place whose clock it is.
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)\s*"
+    r"(|Z|UTC|GMT|[+-]\d\d(?::?\d\d)?|[A-Z]\w+/[\w/+-]+)"
+)
+
+
 def parsed_time(timestamp: str, student: str) -> datetime.datetime | None:
-    """nbgrader's time stamp as UTC; None for ""; UserError where it is no time."""
+    """The time stamp as UTC, without a zone as nbgrader keeps it; None for "".
+
+    Raises UserError where it is no time, or may be several: 01.03.2026, 19:30 IST, an hour that a clock
+    shows twice. Without a zone it is UTC, as in nbgrader.
+    """
     if not timestamp:
         return None
+    found = _TIME.fullmatch(timestamp)
     try:
-        stamp: datetime.datetime = parse_utc(timestamp)
-    except (ValueError, OverflowError):
+        if found is None:
+            raise ValueError(timestamp)
+        local = datetime.datetime.fromisoformat(found[1]).replace(tzinfo=_zone(found[2]))
+        if local.utcoffset() != local.replace(fold=1).utcoffset():
+            raise ValueError(timestamp)
+        return local.astimezone(datetime.UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError, OSError, KeyError):
         raise UserError(
             f"{student}/timestamp.txt",
-            f"{timestamp[:40]!r} is not a time",
-            "Write when the submission came in, like 2026-03-01 18:00:00 UTC, or delete the file",
+            f"{timestamp[:40]!r} is not a time, or may be several",
+            "Write when the submission came in, like 2026-03-01 18:00:00 UTC or "
+            "2026-03-01 19:00:00 +0100, or delete the file",
         ) from None
-    return stamp
+
+
+def _zone(name: str) -> datetime.tzinfo:
+    if name in ("", "Z", "UTC", "GMT"):
+        return datetime.UTC
+    if "/" in name:
+        return zoneinfo.ZoneInfo(name)
+    hours, minutes = int(name[1:3]), int(name[3:].removeprefix(":") or 0)
+    if hours > 14 or minutes > 59:
+        raise ValueError(name)
+    offset = datetime.timedelta(hours=hours, minutes=minutes)
+    return datetime.timezone(-offset if name[0] == "-" else offset)
