@@ -46,6 +46,9 @@ c.GenerateAssignment.preprocessors = [
     stock.CheckCellMetadata,
 ]
 
+# Unpacks what platforms give within a budget, whatever one student put into an archive.
+c.ZipCollectApp.extractor_plugin = "handgrad.nbgrader.archives.SafeExtractor"
+
 # Notebooks run in the sandbox and are marked by the hidden graders, not by nbgrader's Execute. The
 # exporter restores what was submitted from the release, so no other preprocessor has to.
 c.Autograde.exporter_class = "handgrad.nbgrader.autograde.SubmissionExporter"

@@ -53,7 +53,7 @@ IMPORTERS: Mapping[str, str] = {
     "msgspec": "records settings reportfiles",
     "PIL": "picture",
     "nbgrader": "names course course_language course_url gradebook rows roster autograde generate_feedback "
-    "collectors exporters",
+    "collectors archives exporters release",
     "sqlalchemy": "names database gradebook rows autograde",
     "dask": "dask_cluster",
     "distributed": "dask_cluster",

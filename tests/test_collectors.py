@@ -1,6 +1,8 @@
 """Bulk downloads of Canvas and Moodle: every file is its owner's, and nobody hands in for somebody else."""
 
+import gzip
 import io
+import os
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -29,6 +31,7 @@ CANVAS = {
     "within a zip file": ("doejane_4711_90210_work/x_999_888_1_every_step.ipynb", "4711"),
     "not of Canvas": ("1_every_step.ipynb", None),
     "a person without letters": ("_4711_90210_1_every_step.ipynb", "4711"),
+    "two numbers, and a name of its own": ("roe_112_9110_1_every_step_Nick.ipynb", "112"),
     "anonymous, late": ("LATE_anon_x7Yz1_90210_1_every_step.ipynb", None),
     "anonymous": ("anon_x7Yz1_90210_1_every_step.ipynb", None),
 }
@@ -146,7 +149,9 @@ def test_a_download_of_canvas_is_handed_in(tmp_path: Path) -> None:
         f"12/{ASSIGNMENT}/{FOUR}.ipynb": b"8",
     }
     assert "12 is late" in said
-    assert "smith_4711_13_90214_3_batch_norm.ipynb is left alone" in said
+    assert (
+        "not taken: submissions/smith_4711_13_90214_3_batch_norm.ipynb: its name does not" in said
+    )
 
 
 def test_a_download_of_moodle_is_handed_in(tmp_path: Path) -> None:
@@ -164,3 +169,76 @@ def test_a_download_of_moodle_is_handed_in(tmp_path: Path) -> None:
         f"1234/{ASSIGNMENT}/{ONE}.ipynb": b"1",
         f"1235/{ASSIGNMENT}/my own.ipynb": b"3",
     }
+
+
+def again(root: Path, members: Mapping[str, bytes]) -> str:
+    """What nbgrader says of a second download into the same course."""
+    folder = root / "downloaded" / ASSIGNMENT / "archive"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "submissions.zip").write_bytes(zipped(members))
+    collector = "--collector=handgrad.nbgrader.collectors.CanvasCollector"
+    done = nbgrader(root, "zip_collect", ASSIGNMENT, collector, "--force")
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_a_second_attempt_with_one_notebook_keeps_the_others(tmp_path: Path) -> None:
+    first = {f"roe_12_9021{n}_{stem}.ipynb": stem.encode() for n, stem in enumerate(sorted(STEMS))}
+    submitted, _ = collected(tmp_path, "CanvasCollector", first)
+    said = again(submitted.parent, {f"roe_12_90299_{TWO}-1.ipynb": b"new"})
+    assert handed_in(submitted) == {
+        f"12/{ASSIGNMENT}/{stem}.ipynb": b"new" if stem == TWO else stem.encode() for stem in STEMS
+    }
+    assert said.count("is not in this download; the one from before stays") == 3
+
+
+def test_what_was_handed_in_and_not_taken_is_listed_last(tmp_path: Path) -> None:
+    submitted, said = collected(
+        tmp_path,
+        "CanvasCollector",
+        {
+            "roe_12_90210_work.7z": b"7z",
+            f"doe_13_90211_{ONE}.ipynb.json": b"1",
+            "doe_13_90212_check.py": b"2",
+        },
+    )
+    assert list(handed_in(submitted)) == [f"13/{ASSIGNMENT}/{ONE}.ipynb.json"]
+    last = said.strip().splitlines()[-1]
+    assert "not taken: submissions/roe_12_90210_work.7z: it is no notebook" in last
+
+
+def a_bomb() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("big.bin", bytes(300 << 20))
+        archive.writestr(f"{TWO}.ipynb", b"late")
+    return out.getvalue()
+
+
+BAD = {
+    "cut off": (zipped({f"{ONE}.ipynb": b"1" * 999})[:-40], "work.zip"),
+    "no archive": (b"rubbish", "work.zip"),
+    "no gz": (b"\x1f\x8brubbish", f"{ONE}.ipynb.gz"),
+    "a gz cut off": (gzip.compress(os.urandom(9999))[:-99], "work.gz"),
+    "climbing": (zipped({"../../../../escaped": b"1"}), "work.zip"),
+    "absolute": (zipped({"/tmp/escaped": b"1"}), "work.zip"),
+    "huge": (a_bomb(), "work.zip"),
+    "a tar that is none": (b"rubbish", "work.tar.gz"),
+}
+
+
+def test_one_bad_archive_costs_nobody_else_anything(tmp_path: Path) -> None:
+    members = {
+        f"roe_{number}_9021{number}_{name}": data
+        for number, (data, name) in enumerate(BAD.values())
+    }
+    submitted, said = collected(
+        tmp_path,
+        "CanvasCollector",
+        {**members, "good_77_90999_work.zip": zipped({f"a/{ONE}.ipynb": b"good"})},
+    )
+    assert handed_in(submitted)[f"77/{ASSIGNMENT}/{ONE}.ipynb"] == b"good"
+    assert "Traceback" not in said
+    assert not list(tmp_path.rglob("escaped"))
+    for name in members:
+        assert f"{name} is not unpacked whole" in said

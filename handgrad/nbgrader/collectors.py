@@ -9,15 +9,20 @@ and a name that can be read in two ways is nobody's.
 """
 
 import re
+import shutil
+import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
+from typing import Any
 
 from nbgrader.plugins import FileNameCollectorPlugin
 
 from handgrad.plaintext import line, odd_name
 
 _NOTEBOOK = ".ipynb"
+_KINDS = (_NOTEBOOK, f"{_NOTEBOOK}.json")
+_ARCHIVES = (".zip", ".gz", ".tgz", ".tar")  # what was in them is listed itself
 # What Canvas and browsers append to the name of a file that was there before: -1, (1).
 _AGAIN = re.compile(r"(?:-\d+| ?\(\d+\))+$")
 
@@ -61,7 +66,7 @@ def canvas(parts: tuple[str, ...], stems: frozenset[str]) -> Owned | None:
         student, late, rest = readings[0]
         last = depth == len(parts) - 1
         certain = len({reading[0] for reading in readings}) == 1
-        if not certain and not (last and stem_of(rest, stems)):
+        if not certain and not (last and rest.startswith(tuple(stems))):
             return None
         return Owned(student, rest if last else parts[-1], late)
     return None
@@ -96,15 +101,18 @@ class _Collector(FileNameCollectorPlugin):  # type: ignore[misc]
 
     def collect(self, submitted_file: str) -> dict[str, str] | None:
         """nbgrader's question, asked once a file; None leaves the file alone."""
+        self._mend_the_app()
         path = Path(submitted_file)
-        if path.suffix not in self.valid_ext or self._hidden(path):
+        if self._hidden(path) or path.suffix in _ARCHIVES or path.name.endswith(self._known):
+            return None
+        if not path.name.endswith(_KINDS):
+            self._left[path] = "it is no notebook"
             return None
         owned = self._owned(path)
         if owned is None:
-            self.log.warning(
-                "%s is left alone: its name does not say for certain whose it is. Rename it as the "
-                "platform names files, or put it into submitted/ yourself",
-                line(str(path.relative_to(self._folder))),
+            self._left[path] = (
+                "its name does not say for certain whose it is; rename it as the platform names "
+                "files, or put it into submitted/ yourself"
             )
             return None
         if owned.late and owned.student not in self._told:
@@ -116,6 +124,44 @@ class _Collector(FileNameCollectorPlugin):  # type: ignore[misc]
                 f"submitted/{owned.student}/{self._assignment}/timestamp.txt",
             )
         return {"student_id": owned.student, "file_id": self._names[path]}
+
+    def _mend_the_app(self) -> None:
+        """Have nbgrader keep what an earlier download brought, and end with what it left alone.
+
+        With `--force` it deletes a student's folder before it copies what is new, though a platform gives
+        only the files of the last attempt.
+        """
+        if "_left" in vars(self):
+            return
+        self._left: dict[Path, str] = {}
+        transfer = self.parent._transfer_files
+
+        def transfer_all(collected: dict[str, dict[str, Any]]) -> None:
+            with tempfile.TemporaryDirectory() as kept:
+                for number, (student, data) in enumerate(collected.items()):
+                    self._keep_older(student, data, Path(kept, str(number)))
+                transfer(collected)
+            for path, why in self._left.items():
+                name = line(str(path.relative_to(self._folder)))
+                self.log.warning("Handed in, and not taken: %s: %s", name, why)
+
+        self.parent._transfer_files = transfer_all
+
+    def _keep_older(self, student: str, data: dict[str, Any], kept: Path) -> None:
+        """Add the notebooks that were there before, and are not among the new ones, to these."""
+        for path in sorted(Path(data["dest_files"][0]).parent.glob(f"*{_NOTEBOOK}")):
+            if path.name in data["file_ids"] or path.is_symlink() or not path.is_file():
+                continue
+            kept.mkdir(exist_ok=True)
+            shutil.copy(path, kept / path.name)
+            data["src_files"].append(str(kept / path.name))
+            data["dest_files"].append(str(path))
+            data["file_ids"].append(path.name)
+            self.log.warning(
+                "%s: %s is not in this download; the one from before stays",
+                student,
+                line(path.name),
+            )
 
     def _hidden(self, path: Path) -> bool:
         """Whether it is what a system keeps for itself: checkpoints, macOS's resource forks."""
@@ -133,7 +179,7 @@ class _Collector(FileNameCollectorPlugin):  # type: ignore[misc]
         Which of several counts is not guessed: under other names they wait for a person.
         """
         claims: dict[tuple[str, str], list[Path]] = {}
-        for path in sorted(self._folder.rglob(f"*{_NOTEBOOK}")):
+        for path in sorted(each for kind in _KINDS for each in self._folder.rglob(f"*{kind}")):
             owned = None if self._hidden(path) else self._owned(path)
             if owned is not None:
                 stem = stem_of(owned.name, self._stems)
@@ -170,6 +216,14 @@ class _Collector(FileNameCollectorPlugin):  # type: ignore[misc]
                 collect_step=app.extracted_directory,
             ),
         )
+
+    @cached_property
+    def _known(self) -> tuple[str, ...]:
+        """What was released beside the notebooks: every student has it."""
+        directory = self.parent.coursedir
+        released = directory.format_path(directory.release_directory, ".", self._assignment)
+        names = (path.name for path in Path(released).glob("*"))
+        return tuple(name for name in names if not name.endswith(_NOTEBOOK))
 
     @cached_property
     def _stems(self) -> frozenset[str]:
