@@ -65,7 +65,7 @@ IMPORTERS: Mapping[str, str] = {
     "latex2mathml": "formula",
     "pygments": "inert",
     "nh3": "display formula",
-    "nbconvert": "display inert autograde generate_feedback",
+    "nbconvert": "display inert autograde generate_feedback release",
 }
 
 
