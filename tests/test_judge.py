@@ -159,6 +159,12 @@ def test_a_cell_that_raises_is_wrong_and_says_what_it_raised(judge):
     assert found["dWq"].verdict is Verdict.RIGHT_STEP
 
 
+def test_of_an_answer_that_stopped_half_way_the_error_is_told_and_no_mistake_named(judge):
+    half = "dcentred = inv * dnormed\ndcentred = dcentred + no_such_name"
+    (note,) = judged(judge, {**attention.SOLUTION, "dcentred": half})["dcentred"].diagnoses
+    assert (note.code, note.parts["ename"]) == ("raised", "NameError")
+
+
 def test_a_run_in_trouble_gives_no_mark_and_no_zero(judge):
     found = findings(judge, Answers(Evidence("attention", trouble="the sandbox was lost")))
     assert {one.verdict for one in found.values()} == {Verdict.COULD_NOT_TELL}

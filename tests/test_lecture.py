@@ -14,6 +14,8 @@ from handgrad.assignment.assignment import Assignment
 from handgrad.doors.handin import import_into
 from handgrad.errors import UserError
 from handgrad.lecture.conversion import Extracted, convert, recognise, written
+from handgrad.lecture.ownnames import own_names
+from handgrad.lecture.statements import listing
 from handgrad.lecture.syllabus import Syllabus
 from handgrad.limits import Limits
 from handgrad.notebooks.notebookfile import RawCell, parse
@@ -723,6 +725,62 @@ def test_the_training_loop_gets_the_verdicts_it_deserves(
     expected: Row, assignment: Assignment, syllabus: Syllabus, training: Grader
 ) -> None:
     check(expected, assignment, syllabus, training)
+
+
+RENAMINGS = {
+    "Xb": "xb",
+    "Yb": "yb",
+    "C": "table",
+    "W1": "w1",
+    "b1": "B1",
+    "W2": "Wout",
+    "bngain": "bn_gamma",
+    "bnbias": "bn_beta",
+    "n_hidden": "hidden_dim",
+    "Xtr": "X_train",
+    "h": "hidden",
+    "logits": "z",
+}
+
+
+@pytest.mark.parametrize(("name", "theirs"), RENAMINGS.items(), ids=RENAMINGS)
+def test_another_name_for_one_thing_costs_nothing_in_any_exercise(
+    name: str,
+    theirs: str,
+    assignment: Assignment,
+    syllabus: Syllabus,
+    derivations: Grader,
+    training: Grader,
+) -> None:
+    lecture = Lecture()
+    lecture.train()
+    lecture.everywhere(name, theirs)
+    lecture.everywhere(f"d{name}", f"d{theirs}")
+    for by in (derivations, training):
+        report, _ = graded(lecture, assignment, syllabus, by)
+        assert {str(finding.verdict) for finding in report.findings} == {"right"}
+
+
+LISTS = {
+    "one of its own": ("[C, w1, b1, W2, b2, bngain, bnbias]", {"w1": "W1"}),
+    "most of its own": (
+        "[emb, w1, b1, w2, b2, g, b]",
+        {"emb": "C", "w1": "W1", "w2": "W2", "g": "bngain", "b": "bnbias"},
+    ),
+    "in another order": ("[W1, C, b1, W2, b2, bngain, bnbias]", {}),
+    "in another order, one of its own": ("[w1, C, b1, W2, b2, bngain, bnbias]", {}),
+    "all of its own": ("[a, b, c, d, e, f, g]", {}),
+    "of another length": ("[C, w1, b1]", {}),
+    "a course's name that is something else": ("[C, w1, b1, W2, b2, bngain, bnbias]; W1 = 3", {}),
+}
+
+
+@pytest.mark.parametrize(("text", "names"), LISTS.values(), ids=LISTS)
+def test_parameters_are_known_by_their_places_where_these_are_certain(
+    text: str, names: Mapping[str, str], syllabus: Syllabus
+) -> None:
+    statements = listing([RawCell(1, "code", f"parameters = {text}")]).statements
+    assert own_names(statements, syllabus) == names
 
 
 # ---------------------------------------------------------------- which notebooks, and where to

@@ -179,7 +179,10 @@ class _Case:
 
     @cached_property
     def _named_alone(self) -> tuple[Note, ...]:
-        return self.diagnosis(self._step_alone, [sighting for _, sighting in self._alone])
+        """The mistake by name; where the cell stopped with an error, that: the value is but half made."""
+        stopped = self.answers.why_no_number(self._key("alone"), self._chain[0], self.gradient)
+        seen = [sighting for _, sighting in self._alone]
+        return stopped or self.diagnosis(self._step_alone, seen)
 
     def _could_not_tell(self) -> Finding:
         why = self.answers.evidence.trouble or "a hidden run did not reach its test cell"
@@ -249,7 +252,7 @@ class _Case:
         target, got = reference.targets[self.gradient.variable], self._chain[worst].tensor
         assert got is not None  # it was compared
         picture = residual(got.double(), target.want, target.scale)
-        wrong = self._wrong(error, self.diagnosis(self.gradient.step, sightings))
+        wrong = self._wrong(error, reasons or self.diagnosis(self.gradient.step, sightings))
         return replace(wrong, picture=picture)
 
     def _waits_for(self) -> tuple[Note, ...]:

@@ -133,6 +133,8 @@ class _Reader:
     def _say_forward(self) -> None:
         """Say which values of the forward pass have other names here, and which other formulas."""
         reading, lesson = self.reading, self.first
+        for used, name in reading.own_names.items():
+            self._note("lecture_value_as", lesson, name=name, used=used)
         meant = reading.forward[lesson.notebook]
         before = {
             statement.index

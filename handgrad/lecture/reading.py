@@ -8,6 +8,7 @@ from handgrad.lecture.candidate import Answer, Comparison, is_borrowed, is_place
 from handgrad.lecture.flow import Change, Flow, Use, Version, flow
 from handgrad.lecture.likeness import form
 from handgrad.lecture.outline import pairs
+from handgrad.lecture.ownnames import own_names, with_course_names
 from handgrad.lecture.statements import Listing, Statement, listing
 from handgrad.lecture.syllabus import Lesson, Syllabus
 from handgrad.lecture.trainingloop import Loop, find_loop
@@ -26,6 +27,9 @@ class Reading:
     def __init__(self, cells: Sequence[RawCell], syllabus: Syllabus) -> None:
         self.syllabus = syllabus
         self.listing: Listing = listing(cells)
+        self.own_names = own_names(self.listing.statements, syllabus)
+        if self.own_names:
+            self.listing = listing(with_course_names(cells, self.own_names, syllabus))
         self.targets = frozenset(
             target
             for lesson in syllabus.lessons

@@ -36,7 +36,7 @@ class Syllabus:
     `compare(label, gradient, tensor)` checks an answer. `gradients` is the list at the end of the
     training loop's backward pass, in the order of `parameters`. `heading` finds an exercise's number
     at the beginning of a comment or a line of text. `gradient_names` are patterns; the course's own
-    is the first.
+    is the first. `batch`: by the name of a part of a minibatch, the data it is taken from.
     """
 
     compare: str
@@ -45,6 +45,7 @@ class Syllabus:
     heading: re.Pattern[str]
     gradient_names: tuple[str, ...]
     numbers: Numbers
+    batch: Mapping[str, str]
     lessons: tuple[Lesson, ...]
 
     @classmethod
@@ -91,6 +92,7 @@ class Syllabus:
             heading=re.compile(r"[\W_]*" + table["heading"], re.IGNORECASE),
             gradient_names=tuple(map(str, table["gradient_names"])),
             numbers=numbers,
+            batch={str(name): str(data) for name, data in table["batch"].items()},
             lessons=tuple(lessons),
         )
 
@@ -98,6 +100,11 @@ class Syllabus:
     def step_by_step(self) -> Lesson:
         """The lesson with the most answers, one for every step."""
         return max(self.lessons, key=lambda lesson: len(lesson.outline.answers))
+
+    @property
+    def training(self) -> Lesson:
+        """The lesson whose answer is a function of all parameters."""
+        return max(self.lessons, key=lambda lesson: len(lesson.outline.returns))
 
     def gradient(self, tensor: str) -> str:
         """The course's name for the gradient of a tensor: `dlogits` of `logits`."""
