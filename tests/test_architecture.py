@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from handgrad.assignment.assignment import Assignment
-from handgrad.sandbox.bubblewrap import JAILED
+from handgrad.sandbox.shown import JAILED
 
 PACKAGE = Path(__file__).parents[1] / "handgrad"
 

@@ -9,6 +9,7 @@ import torch
 
 from handgrad.sandbox import breakouts, doctor
 from handgrad.sandbox.doctor import Check, examine
+from handgrad.sandbox.launch import SETTING
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +93,25 @@ def test_a_sandbox_that_does_not_start_names_the_switch(
     switch = tmp_path / "userns"
     switch.write_text("0\n")
     monkeypatch.setenv("HANDGRAD_BWRAP", str(bwrap))
+    monkeypatch.setenv(SETTING, "bubblewrap")
     monkeypatch.setattr(doctor, "_SWITCHES", ((str(switch), "0", "Turn the switch"),))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     *_, check = examine(Path.cwd())
     assert (check.what, check.ok, check.cure) == ("sandbox starts", False, "Turn the switch")
     assert "Permission denied" in check.fact
+
+
+def test_the_second_sandbox_says_what_it_does_not_cover(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SETTING, "landlock")
+    monkeypatch.setattr(breakouts, "ATTEMPTS", {"read a secret": "open({secret!r})"})
+    found = {check.what: check for check in doctor._sandbox()}
+    assert "Landlock" in found["sandbox"].fact
+    assert "path exists" in found["what that does not cover"].fact
+    assert found["cannot read a secret"].ok
+
+
+def test_an_unknown_sandbox_is_a_mistake_of_the_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SETTING, "chroot")
+    (check,) = doctor._sandbox()
+    assert not check.ok
+    assert "'chroot'" in check.fact

@@ -21,8 +21,9 @@ from jailed import LIMITS, answer, cell, cells, executor, play, printed, tried, 
 import handgrad
 from handgrad.errors import UserError
 from handgrad.jailed import seccomp
-from handgrad.sandbox import breakouts, bubblewrap
+from handgrad.sandbox import breakouts, bubblewrap, shown
 from handgrad.sandbox.execute import Executor
+from handgrad.sandbox.launch import SANDBOXES, SETTING
 
 PACKAGE = Path(handgrad.__file__).parent
 
@@ -33,10 +34,12 @@ def _bwraps() -> list[str]:
     return [*found, system] if system else found
 
 
-@pytest.fixture(scope="module")
-def jail() -> Iterator[Executor]:
-    with executor() as started:
-        yield started
+@pytest.fixture(scope="module", params=SANDBOXES)
+def jail(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SETTING, request.param)
+        with executor() as started:
+            yield started
 
 
 @pytest.fixture(scope="module")
@@ -157,43 +160,48 @@ def test_lies_about_the_time_end_with_the_wall_clock() -> None:
         "clock.end()\nwhile True: clock.end()"
     )
     with executor(replace(LIMITS, wall_seconds=3.0)) as jail:
-        began = time.monotonic()
         evidence = play(jail, cells(source))
         assert evidence.trouble == "the time for this notebook ran out"
-        assert time.monotonic() - began < 6
         assert play(jail, cells()).trouble == ""
 
 
 def test_what_it_writes_is_not_on_this_machine(jail: Executor, secret: Path) -> None:
     name = f"handgrad-test-{os.getpid()}"
-    for folder in (".", "/tmp", "/dev/shm"):
+    for folder, needed in ((".", True), ("/tmp", False), ("/dev/shm", False)):
         evidence, _ = tried(jail, f"open('{folder}/{name}', 'w').write('x'); dy = torch.ones(1)")
-        assert answer(evidence, "dy").kind == "tensor", "it may write there"
+        assert not needed or answer(evidence, "dy").kind == "tensor", "it may write there"
     for place in (Path.cwd(), Path("/tmp"), Path("/dev/shm"), secret.parent):
         assert not (place / name).exists()
     assert secret.read_text(encoding="utf-8") == "not for notebooks"
 
 
 def test_a_submission_starts_in_a_clean_folder_of_its_files(jail: Executor) -> None:
-    play(jail, cells("open('left.txt', 'w'); open('/tmp/left', 'w'); open('check.py', 'w')"))
-    source = "import os\nprint(sorted(os.listdir('.')), os.listdir('/tmp'), os.getcwd())"
-    assert (
-        printed(play(jail, cells(source)))
-        == "['check.py', 'names.txt'] ['notebook'] /tmp/notebook\n"
-    )
-
-
-def test_it_is_nobody_with_one_process(jail: Executor) -> None:
+    play(jail, cells("open('left.txt', 'w'); open('../left', 'w'); open('check.py', 'w')"))
     source = (
-        "import os\n"
-        "fields = dict(l.split(':', 1) for l in open('/proc/self/status').read().splitlines())\n"
-        f"print(os.getpid(), os.getuid() in (0, int({os.getuid() or -1})), fields['Seccomp'].strip(),"
-        " fields['NoNewPrivs'].strip(), fields['CapBnd'].strip(), fields['Threads'].strip(),"
-        " os.getgroups())"
+        "import os\nprint(sorted(os.listdir('.')), os.listdir('..'), os.path.relpath('.', '..'))"
     )
     shown = printed(play(jail, cells(source)))
-    expected = os.getuid() != 0  # an ordinary user stays themselves; root becomes nobody
-    assert shown.startswith(f"1 {expected} 2 1 0000000000000000 1 ")
+    assert shown == "['check.py', 'names.txt'] ['notebook'] notebook\n"
+
+
+def test_it_has_one_thread_no_power_and_no_way_to_gain_one(jail: Executor) -> None:
+    source = (
+        "fields = dict(l.split(':', 1) for l in open('/proc/self/status').read().splitlines())\n"
+        "print([fields[k].strip() for k in ('Seccomp', 'NoNewPrivs', 'CapEff', 'CapPrm', 'Threads')])"
+    )
+    nothing = "0" * 16
+    assert printed(play(jail, cells(source))) == f"{['2', '1', nothing, nothing, '1']}\n"
+
+
+DEEP = """
+for _ in range(3000):
+    try: os.mkdir('d'); os.chdir('d')
+    except OSError: break"""
+
+
+def test_a_folder_of_any_depth_and_mode_is_gone_for_the_next_one(jail: Executor) -> None:
+    play(jail, cells(f"import os\nos.mkdir('shut', 0)\n{DEEP}"))
+    assert printed(play(jail, cells("import os; print(os.listdir('..'))"))) == "['notebook']\n"
 
 
 def test_the_jail_holds_no_module_that_knows_answers() -> None:
@@ -201,7 +209,7 @@ def test_the_jail_holds_no_module_that_knows_answers() -> None:
     allowed = known | set(sys.stdlib_module_names)
     inside = {
         ".".join(("handgrad", *path.relative_to(PACKAGE).with_suffix("").parts))
-        for name in bubblewrap.JAILED
+        for name in shown.JAILED
         for path in ([PACKAGE / name] if name.endswith(".py") else (PACKAGE / name).glob("*.py"))
     }
     for module in inside:
@@ -330,6 +338,7 @@ def test_every_bubblewrap_on_this_machine_will_do(
     monkeypatch: pytest.MonkeyPatch, bwrap: str
 ) -> None:
     monkeypatch.setenv("HANDGRAD_BWRAP", bwrap)
+    monkeypatch.setenv(SETTING, "bubblewrap")
     with executor() as jail:
         evidence, _ = tried(jail, "open('/etc/passwd')")
     assert cell(evidence, 10).ename == "FileNotFoundError"
@@ -363,6 +372,47 @@ if os.geteuid() == 0:
                 check=False,
             )  # fmt: skip
             assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+
+    # Root keeps what Docker leaves it: not CAP_SYS_ADMIN.
+    POWERLESS = {
+        "an ordinary user": ["--reuid=65534", "--regid=65534", "--clear-groups"],
+        "root": ["--bounding-set=-sys_admin,-sys_ptrace,-sys_resource,-sys_module,-net_admin"],
+    }
+
+    @pytest.mark.parametrize("who", POWERLESS.values(), ids=POWERLESS)
+    def test_where_namespaces_are_denied_landlock_is_chosen_and_holds(who: list[str]) -> None:
+        with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+            place = Path(folder)
+            place.chmod(0o755)
+            python = _reachable_python(place)
+            for source in (PACKAGE, Path(__file__).parent):
+                shutil.copytree(
+                    source, place / source.name, ignore=shutil.ignore_patterns("__pycache__")
+                )
+            done = subprocess.run(
+                ["setpriv", *who, python, "-B", str(place / "tests/denied.py"), python, "-B", "-c",
+                 DENIED],
+                cwd=place,
+                env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{place}:{place}/tests"},
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=False,
+            )  # fmt: skip
+            assert done.stdout.strip() == "landlock []", done.stdout + done.stderr
+
+
+DENIED = """
+import socket, tempfile
+from pathlib import Path
+from handgrad.sandbox import breakouts, launch
+with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
+    secret = Path(folder, "secret")
+    secret.write_text("not for notebooks")
+    tried = breakouts.try_all(secret, server.getsockname()[1])
+    assert secret.read_text() == "not for notebooks"
+print(launch.chosen(), [attempt for attempt in tried if not attempt.held])
+"""
 
 
 def _reachable_python(place: Path) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from handgrad import __version__, atomic
 from handgrad.errors import LostError, UserError
+from handgrad.sandbox.launch import SANDBOXES, SETTING
 
 if TYPE_CHECKING:
     from handgrad.batch.dask_cluster import Cluster
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 if it did what was asked, 1 if a person has something to mend."""
     options = _parser().parse_args(arguments)
+    if getattr(options, "sandbox", None):
+        os.environ[SETTING] = options.sandbox  # for the processes that grade, too
     try:
         return int(options.run(options))
     except UserError as error:
@@ -62,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="run the notebook without the sandbox: only for one that you vouch for",
     )
+    _add_sandbox(check)
     check.set_defaults(run=_check)
 
     grade = commands.add_parser("grade", help="grade the submissions that are due")
@@ -73,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument("--force", action="store_true", help="also what is graded and unchanged")
     grade.add_argument("--json", action="store_true", help="print one JSON object")
     _add_course(grade)
+    _add_sandbox(grade)
     grade.set_defaults(run=_grade)
 
     report = commands.add_parser("report", help="the class at a glance, from what is stored")
@@ -85,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="say whether this machine can grade")
     doctor.add_argument("--json", action="store_true", help="print one JSON list")
     _add_course(doctor)
+    _add_sandbox(doctor)
     doctor.set_defaults(run=_doctor)
 
     take = commands.add_parser("import", help="hand in a lecture's own notebook for a student")
@@ -105,6 +111,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_course(own)
     own.set_defaults(run=_selfcheck)
     return parser
+
+
+def _add_sandbox(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sandbox",
+        choices=SANDBOXES,
+        help=f"default: what {SETTING} names, else the first that works here",
+    )
 
 
 def _add_course(parser: argparse.ArgumentParser) -> None:

@@ -8,20 +8,22 @@ import ctypes
 import os
 import resource
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from handgrad.jailed import seccomp
+from handgrad.jailed import landlock, seccomp
 from handgrad.limits import Limits
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWIPC = 0x08000000
 _CLONE_NEWPID = 0x20000000
 _CLONE_NEWNET = 0x40000000
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
+_MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
+_PR_SET_PDEATHSIG = 1
 _PR_CAPBSET_DROP = 24
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -92,14 +94,59 @@ def enter(identity: Identity, limits: Limits, files: Mapping[str, bytes]) -> Non
     _mount("tmpfs", str(SCRATCH), "tmpfs", _MS_NOSUID | _MS_NODEV, size)
     # The same bounded store, since shared memory is a file system too.
     _mount(str(SCRATCH), "/dev/shm", "", _MS_BIND, "")
+    _die_first()
     _own_proc()
-    with suppress(OSError):  # not every container lets it be written; the kernel then picks itself
-        Path("/proc/self/oom_score_adj").write_text("1000")
     become(identity)
     lay_out(files)
     bound(limits)
     refuse_processes()
     seccomp.install()
+
+
+def end_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it ends."""
+    _call("an end with the parent", _libc.prctl, _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What a notebook may reach where the walls are Landlock's and seccomp's: paths it may read,
+    folders of which it sees the names only, and the folder that is its own.
+    """
+
+    readable: tuple[int, ...]  # descriptors, opened once for all children
+    listable: tuple[int, ...]
+    scratch: Path
+
+    @classmethod
+    def opened(cls, readable: Iterable[str], listable: Iterable[str], scratch: str) -> "Files":
+        """From the paths; what is not there need not be shown."""
+        flags = os.O_PATH | os.O_CLOEXEC
+        there = [
+            [os.open(p, flags) for p in paths if Path(p).exists()] for paths in (readable, listable)
+        ]
+        return cls(tuple(there[0]), tuple(there[1]), Path(scratch))
+
+
+def confine(reach: Files, limits: Limits, files: Mapping[str, bytes], worker: int) -> None:
+    """Put up the walls that need no privilege, around this process of the worker's; there is no way
+    back. Raises OSError or JailError where one cannot be put up.
+    """
+    end_with_parent()
+    if os.getppid() != worker:
+        raise JailError("the worker has ended")
+    _die_first()
+    seccomp.no_new_privileges()
+    _no_capabilities()
+    lay_out(files, reach.scratch / HOME.name)
+    bound(limits, counted=False)
+    refuse_processes()
+    own = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in (reach.scratch, os.devnull)]
+    proc = os.open("/proc/self", os.O_PATH | os.O_CLOEXEC)
+    allowed = [(fd, landlock.READ) for fd in (*reach.readable, proc)]
+    allowed += [(fd, landlock.READ_DIR) for fd in reach.listable]
+    allowed += [(own[0], landlock.everything()), (own[1], landlock.READ | landlock.WRITE_FILE)]
+    landlock.restrict(allowed)
 
 
 def refuse_processes() -> None:
@@ -130,6 +177,10 @@ def become(identity: Identity) -> None:
         os.setgroups([])
         os.setresgid(identity.uid, identity.uid, identity.uid)
         os.setresuid(identity.uid, identity.uid, identity.uid)
+    _no_capabilities()
+
+
+def _no_capabilities() -> None:
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     _call("no capabilities", _libc.capset, header, (ctypes.c_uint32 * 6)())
 
@@ -142,8 +193,10 @@ def _capabilities() -> tuple[int, ...]:
     return tuple(number for number in range(64) if held >> number & 1)
 
 
-def bound(limits: Limits) -> None:
-    """Limits that the kernel keeps; cpu seconds count from here."""
+def bound(limits: Limits, *, counted: bool = True) -> None:
+    """Limits that the kernel keeps; cpu seconds count from here. `counted`: threads are counted for
+    this notebook alone, and not for all that its user runs on the machine.
+    """
     mib = 1 << 20
     # The fork inherits the worker's pages, but its clock starts at zero.
     hard = {
@@ -160,6 +213,8 @@ def bound(limits: Limits) -> None:
         resource.RLIMIT_NICE: 0,
         resource.RLIMIT_RTPRIO: 0,
     }
+    if not counted:
+        del hard[resource.RLIMIT_NPROC]
     for which, value in hard.items():
         _, most = resource.getrlimit(which)
         value = value if most == resource.RLIM_INFINITY else min(value, most)
@@ -183,13 +238,21 @@ def close_all_but(kept: int) -> None:
         os.closerange(low, high)
 
 
+def _die_first() -> None:
+    """Where memory runs out, the kernel is to take the notebook and not the grader."""
+    with suppress(OSError):  # not every container lets it be written; the kernel then picks itself
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
 def _own_proc() -> None:
-    """A /proc that shows this namespace only, or an empty one where a new one is refused."""
-    flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+    """A /proc that shows this namespace only, or an empty one where a new one is refused; not to be
+    written to, or an ordinary user's notebook could take back what `_die_first` did.
+    """
+    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
     try:
         _mount("proc", "/proc", "proc", flags, "")
     except JailError:
-        _mount("tmpfs", "/proc", "tmpfs", flags | 1, "size=4k,mode=0555")
+        _mount("tmpfs", "/proc", "tmpfs", flags, "size=4k,mode=0555")
 
 
 def _mount(source: str, target: str, kind: str, flags: int, data: str) -> None:

@@ -54,6 +54,15 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "process_madvise": (440, 440),
     "kcmp": (312, 272),
     "pidfd_getfd": (438, 438),
+    "pidfd_open": (434, 434),
+    "pidfd_send_signal": (424, 424),
+    "process_mrelease": (448, 448),
+    "tkill": (200, 130),
+    "migrate_pages": (256, 238),
+    "move_pages": (279, 239),
+    # files that are not its own: Landlock knows nothing of watching them, nor of cutting before 3
+    "inotify_add_watch": (254, 27),
+    "truncate": (76, 45),
     # new programs and processes: nothing but the interpreter that is running already, so that a
     # notebook is one process, whose memory is known and which ends at once
     "execve": (59, 221),
@@ -105,7 +114,34 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "clock_adjtime": (305, 266),
     "adjtimex": (159, 171),
 }
-_CLONE3 = 435  # the same everywhere
+# Done without effect and without an error: Landlock does not look at the mode, the owner and the
+# times of files, and copying a file sets them too.
+_PRETENDED: dict[str, tuple[int | None, int | None]] = {
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "lchown": (94, None),
+    "fchown": (93, 55),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "setxattrat": (463, 463),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
+}
+# Their flags lie in memory, where a filter cannot look. ENOSYS makes libc fall back on older calls.
+_UNKNOWN = {"clone3": 435, "openat2": 437}  # the same everywhere
+_SELF = 0x5E1F5E1F  # where the process's own id is put in
 _X32_BIT = 0x40000000
 
 _ARCHES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
@@ -127,8 +163,38 @@ def _argument(number: int) -> bytes:
     return _step(_LD, _ARGUMENTS + 8 * number)
 
 
+def _own(argument: int) -> tuple[bytes, ...]:
+    """Only where the argument is 0 or this process's id."""
+    return (_argument(argument), _step(_JEQ, 0, 2), _step(_JEQ, _SELF, 1), _REFUSE, _PASS)
+
+
+def _not(argument: int, *values: int) -> tuple[bytes, ...]:
+    """Only where the argument is none of these."""
+    left = range(len(values) - 1, -1, -1)
+    looks = [
+        _step(_JEQ, value, more, int(not more)) for more, value in zip(left, values, strict=True)
+    ]
+    return (_argument(argument), *looks, _REFUSE, _PASS)
+
+
+def _one_of_a_kind(kind: int) -> tuple[bytes, ...]:
+    """Only where the first argument says "a process", and the second this one."""
+    return (_argument(0), _step(_JEQ, kind, 1), _REFUSE, *_own(1))
+
+
+def _no_cutting(argument: int) -> tuple[bytes, ...]:
+    """No opening to read that empties the file (O_TRUNC), which Landlock does not see before 3."""
+    return (
+        _argument(argument),
+        _step(_AND, 0x203),
+        _step(_JEQ, 0x200, 0, 1),
+        _REFUSE,
+        _PASS,
+    )
+
+
 # Calls that depend on their arguments: (number on x86_64, number on aarch64) and what to do there.
-_LOOKED_INTO: dict[str, tuple[tuple[int, int], tuple[bytes, ...]]] = {
+_LOOKED_INTO: dict[str, tuple[tuple[int, int | None], tuple[bytes, ...]]] = {
     # a thread, and no process
     "clone": (
         (56, 220),
@@ -153,6 +219,23 @@ _LOOKED_INTO: dict[str, tuple[tuple[int, int], tuple[bytes, ...]]] = {
             _PASS,
         ),
     ),
+    # signals, limits and priorities: its own
+    "kill": ((62, 129), _own(0)),
+    "tgkill": ((234, 131), _own(0)),
+    "rt_sigqueueinfo": ((129, 138), _own(0)),
+    "rt_tgsigqueueinfo": ((297, 240), _own(0)),
+    "prlimit64": ((302, 261), _own(0)),
+    "sched_setparam": ((142, 118), _own(0)),
+    "sched_setscheduler": ((144, 119), _own(0)),
+    "sched_setaffinity": ((203, 122), _own(0)),
+    "sched_setattr": ((314, 274), _own(0)),
+    "setpriority": ((141, 140), _one_of_a_kind(0)),
+    "ioprio_set": ((251, 30), _one_of_a_kind(1)),
+    "fcntl": ((72, 25), _not(1, 8, 15)),  # F_SETOWN, F_SETOWN_EX: signals by way of a file
+    "ioctl": ((16, 29), _not(1, 0x8901, 0x8902, 0x5412)),  # FIOSETOWN, SIOCSPGRP; TIOCSTI
+    "prctl": ((157, 167), _not(0, 1)),  # PR_SET_PDEATHSIG: it ends with the worker
+    "open": ((2, None), _no_cutting(1)),
+    "openat": ((257, 56), _no_cutting(2)),
 }
 
 
@@ -171,10 +254,14 @@ def program(machine: str) -> bytes:
     for number in denied:
         if number is not None:
             code += [_step(_JEQ, number, no=1), _REFUSE]
-    # Its flags lie in memory, where a filter cannot look. ENOSYS makes libc fall back on clone.
-    code += [_step(_JEQ, _CLONE3, no=1), _step(_RET, _ERRNO | errno.ENOSYS)]
+    for numbers in _PRETENDED.values():
+        if (number := numbers[column]) is not None:
+            code += [_step(_JEQ, number, no=1), _step(_RET, _ERRNO)]
+    for number in _UNKNOWN.values():
+        code += [_step(_JEQ, number, no=1), _step(_RET, _ERRNO | errno.ENOSYS)]
     for numbers, steps in _LOOKED_INTO.values():
-        code += [_step(_JEQ, numbers[column], no=len(steps)), *steps]
+        if (number := numbers[column]) is not None:
+            code += [_step(_JEQ, number, no=len(steps)), *steps]
     code.append(_PASS)
     return b"".join(code)
 
@@ -190,11 +277,18 @@ def prepared() -> tuple[bytes, ctypes.CDLL]:
     return program(platform.machine()), ctypes.CDLL(None, use_errno=True)
 
 
-def install() -> None:
-    """Put the filter on this process and all it will ever start. Raises OSError where refused."""
-    code, libc = prepared()
+def no_new_privileges() -> None:
+    """Let nothing that this process starts gain a privilege: both walls ask for it."""
+    _, libc = prepared()
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "no_new_privs: " + os.strerror(ctypes.get_errno()))
+
+
+def install() -> None:
+    """Put the filter on this process and all its threads to come. Raises OSError where refused."""
+    code, libc = prepared()
+    code = code.replace(struct.pack("<I", _SELF), struct.pack("<I", os.getpid()))
+    no_new_privileges()
     held = ctypes.create_string_buffer(code, len(code))
     # struct sock_fprog { unsigned short len; struct sock_filter *filter; }
     fprog = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(held))

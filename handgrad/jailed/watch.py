@@ -12,6 +12,7 @@ from pathlib import Path
 from handgrad.evidence import CellStatus
 from handgrad.jailed import wire
 from handgrad.jailed.clock import Clock
+from handgrad.jailed.scratch import filled
 from handgrad.limits import Limits
 
 _MOST_DEATHS = 3  # the fourth is trouble
@@ -20,6 +21,9 @@ _GRACE = 1.0  # seconds between the signal and the kill
 _CPU_OF_PROCESS = 2  # of clock_getcpuclockid(3): with ~pid << 3, the clock of another process
 # So that the kernel's own limit, which a notebook sees as a MemoryError, is the first to be reached.
 _BESIDE = 64 << 20
+_PATIENCE = (
+    16  # times a limit that the kernel does not keep everywhere, and a process is told of first
+)
 _FILLED = (b"RssAnon", b"RssShmem", b"VmSwap", b"VmPTE")  # of /proc/<pid>/status
 
 
@@ -41,6 +45,8 @@ class Watch:
     pass_on: Callable[[str, bytes], None]
     quotes: bool = False  # the process's last words, which may be the student's and name numbers
     grouped: bool = False  # without a jail: kill the process group, as there is no namespace
+    scratch: Path | None = None  # the notebook's folder, where its size must be watched
+    written: tuple[int, int] = (0, 0)  # what was in it when the process was last told
     inherited: int = 0  # bytes of the worker's memory, which every child begins with
     seen_as: int = 0  # the process's number in /proc, which shows an outer namespace
     dead: dict[int, CellStatus] = field(default_factory=dict)
@@ -104,6 +110,8 @@ class Watch:
                 return ""
             if not self.grouped and (too_much := self._too_much()):
                 return too_much
+            if self.scratch is not None and position >= 0 and (too_much := self._overfull(pid)):
+                return too_much
             if late > 0 and asked != position:
                 asked = position
                 os.kill(pid, signal.SIGUSR1)
@@ -119,6 +127,22 @@ class Watch:
             late = max(late, spent - worked - self.limits.cell_cpu_seconds)
         return position, late
 
+    def _overfull(self, pid: int) -> str:
+        """Tell a process that its folder is full, each time that it writes more; why to end it, ""
+        for no reason.
+        """
+        assert self.scratch is not None
+        most = (self.limits.scratch_mib << 20, self.limits.scratch_files)
+        size, count = filled(self.scratch, pid, _PATIENCE * most[1])
+        if size > _PATIENCE * most[0] or count > _PATIENCE * most[1]:
+            return "it filled the disk"
+        if size <= most[0] and count <= most[1]:
+            self.written = (0, 0)
+        elif size > self.written[0] or count > self.written[1]:
+            self.written = size, count
+            os.kill(pid, signal.SIGUSR2)
+        return ""
+
     def _too_much(self) -> str:
         """Which limit the notebook's process exceeds, "" for none.
 
@@ -127,7 +151,7 @@ class Watch:
         memory, threads = usage(self.seen_as)
         if memory - self.inherited > (self.limits.memory_mib << 20) + _BESIDE:
             return f"it used more than {self.limits.memory_mib} MiB of memory"
-        if threads > self.limits.processes:
+        if threads > _PATIENCE * self.limits.processes:
             return f"it ran more than {self.limits.processes} threads"
         return ""
 

@@ -7,10 +7,12 @@ has it watched from outside (`watch`), and passes on what it sent, unread: a fra
 worker's word, its body is the child's and may be forged.
 """
 
+import errno
 import gc
 import importlib
 import itertools
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -21,13 +23,14 @@ from typing import Any
 import torch
 
 from handgrad.evidence import CellStatus
-from handgrad.jailed import autograd_off, hugepages, jail, wire
+from handgrad.jailed import autograd_off, hugepages, jail, seccomp, wire
 from handgrad.jailed.attempts import Attempts
 from handgrad.jailed.cellcode import CellCode, changes_unseen, compiled, know_lines
 from handgrad.jailed.clock import Clock
 from handgrad.jailed.given import Given, GivenCellFailedError, GivenCells
 from handgrad.jailed.outputs import prepare_figures
 from handgrad.jailed.runner import Runner
+from handgrad.jailed.scratch import empty
 from handgrad.jailed.shell import Shell
 from handgrad.jailed.shell import start as start_shell
 from handgrad.jailed.watch import Watch
@@ -47,9 +50,13 @@ class Worker:
         files = {name: text.encode("latin-1") for name, text in setup["files"].items()}
         self._limits = Limits(**setup["limits"])
         self._files = files
-        self._sandboxed = bool(setup["sandboxed"])
+        self._sandbox: str = setup["sandbox"]
         self._identity = jail.Identity(setup["uid"])
-        self._home = jail.HOME if self._sandboxed else Path(setup["home"])
+        scratch = Path(setup["scratch"]) if setup["scratch"] else jail.SCRATCH
+        self._home = scratch / jail.HOME.name
+        self._reach: jail.Files | None = None
+        if self._sandbox == "landlock":
+            self._reach = jail.Files.opened(setup["readable"], setup["listable"], setup["scratch"])
         self._attempts = Attempts()
         self._clock = Clock()
         self._code: dict[tuple[int, str], CellCode] = {}
@@ -83,6 +90,7 @@ class Worker:
         asking, asked = os.pipe()
         answering, answered = os.pipe()
         if os.fork() == 0:
+            jail.end_with_parent()
             for fd in (inward, asked, answering):
                 os.close(fd)
             self._clock = Clock()  # what a hidden run writes there is nothing for a public one
@@ -131,6 +139,8 @@ class Worker:
             end = {"kind": "end", "notebook": notebook, "trouble": trouble}
             wire.write(outward, wire.frame(end))
             left -= time.monotonic() - began
+        if self._reach is not None:
+            empty(self._reach.scratch)
 
     def _notebook(
         self, notebook: str, listed: Sequence[Mapping[str, Any]], outward: int, deadline: float
@@ -150,9 +160,12 @@ class Worker:
                 self._compiled(cell)  # here, so that the next submission finds it made
 
         def start(watch: Watch, pipe: int) -> int:
-            pid = jail.fork() if self._sandboxed else os.fork()
+            if self._reach is not None:
+                empty(self._reach.scratch)
+            worker = os.getpid()
+            pid = jail.fork() if self._sandbox == "bubblewrap" else os.fork()
             if pid == 0:
-                self._be_child(notebook, cells, pipe, watch)
+                self._be_child(notebook, cells, pipe, watch, worker)
             return pid
 
         def pass_on(key: str, sent: bytes) -> None:
@@ -168,18 +181,27 @@ class Worker:
             deadline,
             start,
             pass_on,
-            grouped=not self._sandboxed,
+            grouped=self._sandbox == "none",
+            scratch=None if self._reach is None else self._reach.scratch,
         )
 
-    def _be_child(self, notebook: str, cells: Sequence[Cell], pipe: int, watch: Watch) -> None:
+    def _be_child(
+        self, notebook: str, cells: Sequence[Cell], pipe: int, watch: Watch, worker: int
+    ) -> None:
         """In the forked process: into the jail, run, and end. Does not return."""
         try:
             os.setsid()  # or a signal to the process group would reach the worker
+            if self._reach is not None:
+                signal.signal(signal.SIGUSR2, self._disk_is_full)
+                jail.confine(self._reach, self._limits, self._files, worker)
             jail.close_all_but(pipe)
-            if self._sandboxed:
-                jail.enter(self._identity, self._limits, self._files)
-            else:
-                os.chdir(self._home)
+            match self._sandbox:
+                case "bubblewrap":
+                    jail.enter(self._identity, self._limits, self._files)
+                case "landlock":
+                    seccomp.install()
+                case _:
+                    os.chdir(self._home)
             self._run(notebook, cells, pipe, watch)
         except BaseException as error:
             # Not the student's cell, whose errors the runner keeps: the jail or the runner failed,
@@ -188,6 +210,12 @@ class Worker:
             self._clock.end()
             os._exit(3)
         os._exit(0)
+
+    def _disk_is_full(self, _signal: int, _frame: object) -> None:
+        """As the kernel would say, of a file system as large as the notebook's share."""
+        position, *_ = self._clock.now()
+        if position >= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _run(self, notebook: str, cells: Sequence[Cell], pipe: int, watch: Watch) -> None:
         know_lines(cells)

@@ -35,9 +35,12 @@ ATTEMPTS: Mapping[str, str] = {
 import os
 if not os.listdir(os.path.dirname({secret!r})): raise OSError('empty')""",
     "find the graders": """\
-import importlib.util, os
-found = [m for m in ('gradients', 'grading', 'sandbox', 'store', 'pages', 'many', 'cli', 'check')
-         if importlib.util.find_spec('handgrad.' + m)]
+import importlib, os
+found = []
+for name in ('gradients.judge', 'grading.pipeline', 'sandbox.border', 'store.records', 'doors.cli'):
+    try: found.append(importlib.import_module('handgrad.' + name))
+    except ImportError: pass
+    except PermissionError: pass
 for folder, inside, files in os.walk('/'):
     if folder.startswith('/proc') or folder.count('/') > 4: inside.clear()
     found += [f for f in files if f in ('mistakes.py', 'assignment.toml', 'gradebook.db')]
@@ -54,14 +57,25 @@ socket.socket(socket.AF_UNIX).connect('/run/dbus/system_bus_socket')""",
 import os
 if [p for p in os.listdir('/proc') if p.isdigit() and int(p) != os.getpid()] == []:
     raise PermissionError('no other process in /proc')""",
-    "see its parent": """\
+    "see its parent": "import os; open(f'/proc/{{os.getppid()}}/status').read()",
+    "signal the worker": "import os, signal; os.kill(os.getppid() or 2, signal.SIGKILL)",
+    "signal everybody": "import os, signal; os.kill(-1, signal.SIGKILL)",
+    "signal by way of a file": """\
+import fcntl, os
+with open('own', 'x') as file: fcntl.fcntl(file, fcntl.F_SETOWN, os.getppid() or 2)""",
+    "hold a process": "import os; os.pidfd_open(os.getppid() or 2)",
+    "limit another process": """\
+import os, resource
+resource.prlimit(os.getppid() or 2, resource.RLIMIT_CPU, (0, 0))""",
+    "slow another process down": """\
 import os
-if os.getppid() == 0: raise ProcessLookupError('no parent in here')""",
-    "signal the worker": "import os, signal; os.kill(2, signal.SIGKILL)",
+os.setpriority(os.PRIO_PROCESS, os.getppid() or 2, 19)""",
+    "move another process": "import os; os.sched_setaffinity(os.getppid() or 2, {{0}})",
+    "outlive the worker": _SYSCALL + "call('prctl', 1, 0, 0, 0, 0)",
     "trace a process": _SYSCALL + "call('ptrace', 16, 1, 0, 0)",
     "read another process's memory": """\
 import os
-open('/proc/2/mem' if os.getpid() == 1 else '/proc/1/mem', 'rb').read(1)""",
+open(f'/proc/{{os.getppid() or 2}}/mem', 'rb').read(1)""",
     "make a user namespace": _SYSCALL + "call('unshare', 0x10000000)",
     "make a mount namespace": _SYSCALL + "call('unshare', 0x20000)",
     "clone into a namespace": _SYSCALL + "call('syscall', {clone}, 0x10000011, 0, 0, 0, 0)",
@@ -70,20 +84,45 @@ open('/proc/2/mem' if os.getpid() == 1 else '/proc/1/mem', 'rb').read(1)""",
     "change the root": "import os; os.chroot('/tmp')",
     "become root": "import os; os.setuid(0) if os.getuid() else os.setuid(1); open('/dev/mem')",
     "keep a capability": """\
-caps = [l.split()[1] for l in open('/proc/self/status') if l.startswith('Cap')]
+held = ('CapEff', 'CapPrm', 'CapInh', 'CapAmb')
+caps = [l.split()[1] for l in open('/proc/self/status') if l.startswith(held)]
 if not any(int(c, 16) for c in caps): raise PermissionError('no capability at all')""",
+    "be spared when memory runs out": "open('/proc/self/oom_score_adj', 'w').write('-1000')",
     "use io_uring": _SYSCALL + "call('syscall', 425, 1, 0)",
     "load a BPF program": _SYSCALL + "call('syscall', {bpf}, 0, 0, 0)",
     "start a program": "import subprocess, sys; subprocess.run([sys.executable, '-c', '0'])",
     "start a shell": "import os\nif os.system('true'): raise PermissionError('no shell')",
     "write outside its folder": """\
 import os
+mine = os.environ['TMPDIR']
+def write(folder):
+    if os.path.samefile(folder, mine): return
+    try: open(folder + '/w', 'x').close()
+    except OSError: return
+    tried.append(folder)
+    os.remove(folder + '/w')
 tried = []
+if os.path.exists({secret!r}): write(os.path.dirname({secret!r}))
 for folder, inside, _ in os.walk('/'):
-    if folder.count('/') > 4: inside.clear()
-    if folder.startswith(('/proc', '/tmp', '/dev/shm')): inside.clear(); continue
-    if os.access(folder, os.W_OK): tried.append(folder)
+    if folder.count('/') > 4 or folder.startswith('/proc'): inside.clear()
+    if folder.startswith(mine): inside.clear(); continue
+    if not folder.startswith('/dev/shm/'): write(folder)
 if not tried: raise PermissionError('nothing is writable')""",
+    "change a file's mode": """\
+import os
+before = os.stat({secret!r}).st_mode
+os.chmod({secret!r}, 0)
+if os.stat({secret!r}).st_mode == before: raise PermissionError('the mode is as it was')""",
+    "cut a file off": """\
+import os
+os.truncate({secret!r}, 0)""",
+    "empty a file that it opens": "import os; os.open({secret!r}, os.O_RDONLY | os.O_TRUNC)",
+    "watch a folder of this machine": _SYSCALL
+    + """
+import os
+fd = libc.inotify_init()
+try: call('inotify_add_watch', fd, os.path.dirname({secret!r}).encode(), 0xfff)
+finally: os.close(fd)""",
     "change the interpreter": "open(__import__('os').__file__, 'a')",
     "change torch": "open(__import__('torch').__file__, 'a')",
     "reach a disk": """\
@@ -170,7 +209,7 @@ import threading, time
 for _ in range(10_000): threading.Thread(target=time.sleep, args=(1,), daemon=True).start()""",
     "lift its own limits": """\
 import resource
-resource.setrlimit(resource.RLIMIT_NPROC, (10_000, 10_000))""",
+resource.setrlimit(resource.RLIMIT_NOFILE, (10_000, 10_000))""",
     "take off the filter": _SYSCALL + "call('prctl', 22, 0, 0, 0, 0)",
 }
 

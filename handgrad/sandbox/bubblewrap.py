@@ -1,86 +1,48 @@
-"""How the worker is jailed: bubblewrap, and what of this machine may be seen inside."""
+"""The sandbox where namespaces can be had: a worker in bubblewrap."""
 
 import os
 import platform
 import re
 import shutil
-import site
 import stat
 import subprocess
-import sys
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from handgrad.errors import UserError
 from handgrad.jailed import seccomp
-
-# What of this package exists in the jail; tests/test_architecture.py guards what it imports. None
-# of it knows an assignment, a reference or a mark.
-JAILED = ("__init__.py", "evidence.py", "jailed", "limits.py", "plan.py")
-
-_PACKAGE = Path(__file__).resolve().parents[1]
-_START = (
-    # No collector before the worker is made: it would look at all of torch many times, and find nothing.
-    "import gc, sys; gc.disable(); sys.path[:0] = {path!r}; {first}"
-    "from handgrad.jailed.worker import main; main({inward}, {outward})"
+from handgrad.sandbox.shown import (
+    ENVIRONMENT,
+    JAILED,
+    PACKAGE,
+    ROOT_LIBRARIES,
+    START,
+    SYSTEM,
+    SYSTEM_PREFIXES,
+    Command,
+    Python,
+    hidden,
 )
+
 # Before torch is imported, as a process is left behind by it.
 _SETTLE = "from handgrad.jailed.jail import settle; settle(); "
-_SYSTEM = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/local/lib",
-           "/usr/share/zoneinfo", "/usr/share/fonts", "/etc/ld.so.cache", "/etc/localtime",
-           "/sys/devices/system/cpu", "/nix/store", "/gnu/store")  # fmt: skip
-_SYSTEM_PREFIXES = (Path("/"), Path("/usr"), Path("/usr/local"))
-_ROOT_LIBRARIES = ("/lib", "/lib32", "/lib64")
-
 _CAP_SYS_ADMIN = 21
 _OLDEST = (0, 8)  # the first with --disable-userns
 
-ENVIRONMENT = {
-    "PATH": "/usr/bin:/bin",
-    "HOME": "/tmp",
-    "TMPDIR": "/tmp",
-    "LANG": "C.UTF-8",
-    "MPLBACKEND": "Agg",
-    "MPLCONFIGDIR": "/tmp/.matplotlib",
-    "IPYTHONDIR": "/tmp/.ipython",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "HANDGRAD_GRADING": "1",
-}
 
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """A command with its environment, and the uid that children can drop to (None: they cannot)."""
-
-    command: tuple[str, ...]
-    environment: dict[str, str]
-    uid: int | None
-
-
-def jailed(inward: int, outward: int) -> Launch:
+def jailed(inward: int, outward: int) -> Command:
     """The command that starts a worker in its jail. Raises UserError where there can be no jail."""
     bwrap = find_bwrap()
     root = is_privileged()
-    python = _Python.of_this_process()
+    python = Python.of_this_process()
     arguments = [str(bwrap), *_privileges(root), *_mounts(python)]
     for name, value in ENVIRONMENT.items():
         arguments += ["--setenv", name, value]
     path = ["/jail", *(f"/site/{number}" for number in range(len(python.sites)))]
-    code = _START.format(path=path, first=_SETTLE, inward=inward, outward=outward)
+    code = START.format(path=path, first=_SETTLE, inward=inward, outward=outward)
     interpreter = str(python.inside(python.interpreter))
     arguments += ["--chdir", "/tmp", interpreter, "-I", "-S", "-B", "-c", code]
-    return Launch(tuple(arguments), {}, _free_uid() if root else None)
-
-
-def unjailed(inward: int, outward: int) -> Launch:
-    """The same worker without a jail, for submissions that a person vouches for."""
-    package = _PACKAGE.parent
-    code = _START.format(path=[str(package)], first="", inward=inward, outward=outward)
-    environment = {**os.environ, **{k: v for k, v in ENVIRONMENT.items() if "THREADS" in k}}
-    environment |= {"MPLBACKEND": "Agg", "HANDGRAD_GRADING": "1"}
-    return Launch((sys.executable, "-B", "-c", code), environment, None)
+    return Command(tuple(arguments), {}, _free_uid() if root else None)
 
 
 def find_bwrap() -> Path:
@@ -136,6 +98,22 @@ def _is_setuid(path: Path) -> bool:
     return bool(path.stat().st_mode & stat.S_ISUID)
 
 
+@cache
+def trouble() -> str:
+    """Why bubblewrap cannot work on this machine, "" where it can: it is tried, with nothing in it."""
+    try:
+        bwrap = str(find_bwrap())
+    except UserError as error:
+        return error.fact
+    mounts = ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
+    command = [bwrap, *_privileges(is_privileged()), *mounts, bwrap, "--version"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "" if done.returncode == 0 else (done.stderr.strip() or "bwrap failed")[-300:]
+
+
 def is_privileged() -> bool:
     """Whether this process may build a jail without a user namespace: root, and not in a container
     that took root's powers away.
@@ -164,78 +142,32 @@ def _privileges(root: bool) -> list[str]:
     return [*arguments, "--hostname", "grading"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Python:
-    """The interpreter, the installation it belongs to, and the folders it imports packages from."""
-
-    interpreter: Path
-    prefix: Path
-    sites: tuple[Path, ...]
-
-    @classmethod
-    def of_this_process(cls) -> "_Python":
-        interpreter = Path(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
-        known = {os.path.realpath(path) for path in site.getsitepackages()}
-        if site.ENABLE_USER_SITE and site.USER_SITE:
-            known.add(os.path.realpath(site.USER_SITE))
-        real = [os.path.realpath(entry) for entry in sys.path]
-        sites = dict.fromkeys(Path(p) for p in real if p in known and Path(p).is_dir())
-        return cls(interpreter, Path(os.path.realpath(sys.base_prefix)), tuple(sites))
-
-    def inside(self, path: Path) -> Path:
-        """Where `path` of the installation is in the jail: where it was, unless under /tmp, which
-        belongs to the notebook there.
-        """
-        if self.prefix.is_relative_to("/tmp") and path.is_relative_to(self.prefix):
-            return Path("/python") / path.relative_to(self.prefix)
-        return path
-
-
-def _mounts(python: _Python) -> list[str]:
+def _mounts(python: Python) -> list[str]:
     arguments: list[str] = []
-    for name in _SYSTEM:
+    for name in SYSTEM:
         if Path(name).exists():
             arguments += _shown(Path(name), Path(name))
-    for name in _ROOT_LIBRARIES:
+    for name in ROOT_LIBRARIES:
         if Path(name).is_symlink():
             arguments += ["--symlink", str(Path(name).readlink()), name]
         elif Path(name).exists():
             arguments += ["--ro-bind", name, name]
-    if python.prefix not in _SYSTEM_PREFIXES:
+    if python.prefix not in SYSTEM_PREFIXES:
         arguments += _shown(python.prefix, python.inside(python.prefix))
-    if python.prefix in _SYSTEM_PREFIXES or not python.interpreter.is_relative_to(python.prefix):
+    if python.prefix in SYSTEM_PREFIXES or not python.interpreter.is_relative_to(python.prefix):
         arguments += _shown(python.interpreter, python.interpreter)
     for number, packages in enumerate(python.sites):
         arguments += _shown(packages, Path(f"/site/{number}"))
-    for hidden in _hidden(python):
-        arguments += ["--tmpfs", str(hidden), "--remount-ro", str(hidden)]
+    for path in hidden(python):
+        arguments += ["--tmpfs", str(path), "--remount-ro", str(path)]
     for name in JAILED:
-        arguments += _shown(_PACKAGE / name, Path(f"/jail/handgrad/{name}"))
+        arguments += _shown(PACKAGE / name, Path(f"/jail/handgrad/{name}"))
     arguments += ["--proc", "/proc", "--dev", "/dev", "--perms", "0755", "--tmpfs", "/tmp"]
     # No terminals either; the rest of /dev is null, zero, full, random, tty and shm. A shared mapping
     # of /dev/zero is memory that stays when it is no longer mapped, and nobody counts.
     arguments += ["--tmpfs", "/dev/pts", "--remount-ro", "/dev/pts"]
     arguments += ["--dev-bind", "/dev/null", "/dev/zero"]
     return [*arguments, "--remount-ro", "/dev", "--remount-ro", "/"]
-
-
-def _hidden(python: _Python) -> list[Path]:
-    """Folders, as named in the jail, that lie within what is shown and must not be seen: this
-    package, which a wheel brings its graders in, settings of a course, and the course itself.
-    """
-    found = [
-        Path(f"/site/{n}/handgrad") for n, p in enumerate(python.sites) if (p / "handgrad").is_dir()
-    ]
-    for root in {python.prefix, *_SYSTEM_PREFIXES}:
-        found += [python.inside(path) for path in root.glob("lib*/python3*/*-packages/handgrad")]
-    if python.prefix not in _SYSTEM_PREFIXES and (python.prefix / "etc").is_dir():
-        found.append(python.inside(python.prefix / "etc"))
-    shown = [*(Path(name) for name in _SYSTEM), python.prefix, *python.sites]
-    for course in (Path.cwd(), _PACKAGE.parent):
-        within = any(course.is_relative_to(root) for root in shown if root not in _SYSTEM_PREFIXES)
-        if within and not any(root.is_relative_to(course) for root in shown):
-            found.append(python.inside(course))
-    return sorted(set(found))
 
 
 def _shown(path: Path, inside: Path) -> list[str]:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handgrad.errors import UserError
-from handgrad.sandbox import breakouts, bubblewrap
+from handgrad.jailed import landlock
+from handgrad.sandbox import breakouts, bubblewrap, unprivileged
+from handgrad.sandbox.launch import chosen
 
 _GIB = 1 << 30
 _DISK_GIB = 2
@@ -45,10 +47,6 @@ _SWITCHES = (
         "Run `sudo sysctl -w user.max_user_namespaces=15000`",
     ),
 )
-_CONTAINER = (
-    "In a container, start it with `--cap-add SYS_ADMIN --security-opt seccomp=unconfined "
-    "--security-opt apparmor=unconfined --security-opt systempaths=unconfined`"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ def examine(course: Path) -> Iterator[Check]:
     yield _alembic()
     yield from _space(course)
     yield _memory()
-    yield from _bubblewrap()
+    yield from _sandbox()
 
 
 def _python() -> Check:
@@ -141,18 +139,24 @@ def _memory() -> Check:
     return Check("memory", not few, f"{free / _GIB:.1f} GiB available", cure)
 
 
-def _bubblewrap() -> Iterator[Check]:
+def _sandbox() -> Iterator[Check]:
     try:
-        bwrap = bubblewrap.find_bwrap()
+        sandbox = chosen()
     except UserError as error:
-        yield Check("sandbox", False, error.fact, error.cure)
+        yield Check("sandbox", False, error.fact, _cure_of_the_machine())
         return
-    who = "root" if bubblewrap.is_privileged() else "a user without privileges"
-    yield Check("sandbox", True, f"{bwrap}, started by {who}")
-    release = os.uname().release
-    old = _numbers(release) < _KERNEL
-    cure = "Use Linux 5.14 or newer: here all your processes count against a submission's limit"
-    yield Check("kernel", not old, release, cure if old else "")
+    if sandbox == "landlock":
+        why = bubblewrap.trouble()
+        beside = f"; bubblewrap cannot work here: {why}" if why else ""
+        yield Check("sandbox", True, f"Landlock {landlock.version()} and seccomp{beside}")
+        yield Check("what that does not cover", True, unprivileged.UNCOVERED)
+    else:
+        who = "root" if bubblewrap.is_privileged() else "a user without privileges"
+        yield Check("sandbox", True, f"bubblewrap, started by {who}")
+        release = os.uname().release
+        old = _numbers(release) < _KERNEL
+        cure = "Use Linux 5.14 or newer: here all your processes count against a submission's limit"
+        yield Check("kernel", not old, release, cure if old else "")
     try:
         yield from _attempts()
     except UserError as error:
@@ -183,8 +187,6 @@ def _cure_of_the_machine() -> str:
         path = Path(switch)
         if os.geteuid() != 0 and path.exists() and path.read_text().strip() == forbidding:
             return cure
-    if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
-        return _CONTAINER
     return "Grade in the container image (docs/install.md)"
 
 

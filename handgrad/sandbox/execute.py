@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from handgrad.errors import LostError, UserError
 from handgrad.evidence import Attempt, Evidence, RunResult
 from handgrad.jailed import wire
+from handgrad.jailed.scratch import empty
 from handgrad.limits import Limits
 from handgrad.plan import Cell, Plan
 from handgrad.sandbox.border import BorderError, run_of
@@ -62,7 +64,7 @@ class Executor:
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = False
         self._complaints: BinaryIO | None = None
-        self._home: tempfile.TemporaryDirectory[str] | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._inward = self._outward = -1
 
     def __enter__(self) -> "Executor":
@@ -166,9 +168,9 @@ class Executor:
             started = launch(sandboxed=self._sandboxed)
         self._process, self._complaints = started.process, started.complaints
         self._inward, self._outward = started.inward, started.outward
-        self._home = None if self._sandboxed else tempfile.TemporaryDirectory(prefix="handgrad-")
+        self._scratch = started.scratch
         try:
-            self._send(*self._setup(started.uid))
+            self._send(*self._setup(started))
         except OSError as error:
             raise self._not_started(error) from None
 
@@ -179,14 +181,16 @@ class Executor:
             "Run `handgrad doctor`, which says what is missing",
         )
 
-    def _setup(self, uid: int | None) -> tuple[dict[str, object], bytes]:
+    def _setup(self, started: Launched) -> tuple[dict[str, object], bytes]:
         """What the worker begins with: everything but the hidden runs."""
         plans, tensors = self._planned(display=True)
         setup: dict[str, object] = {
             "limits": asdict(self._limits),
-            "sandboxed": self._sandboxed,
-            "uid": uid,
-            "home": "" if self._home is None else self._home.name,
+            "sandbox": started.sandbox,
+            "uid": started.uid,
+            "scratch": "" if started.scratch is None else str(Path(started.scratch.name).resolve()),
+            "readable": started.reach.get("readable", ()),
+            "listable": started.reach.get("listable", ()),
             "files": {name: data.decode("latin-1") for name, data in self._files.items()},
             "prefixes": {name: list(map(_plain, cells)) for name, cells in self._prefixes.items()},
         }
@@ -255,9 +259,10 @@ class Executor:
         if self._complaints is not None:
             self._complaints.close()
             self._complaints = None
-        if self._home is not None:
-            self._home.cleanup()
-            self._home = None
+        if self._scratch is not None:
+            empty(Path(self._scratch.name))
+            self._scratch.cleanup()
+            self._scratch = None
 
     def _wait_for_silence(self) -> None:
         """bubblewrap is dead; the processes in its namespace die with it, a moment later. The pipe
