@@ -5,6 +5,7 @@ The engine must need nothing but these cells.
 
 from pathlib import Path
 
+from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
 from handgrad.assignment.declared import Declared
@@ -57,19 +58,40 @@ SOLUTION = {
 }
 
 
-def exercise(parameters: str, draw: str, forward: str, variables: list[str]) -> Exercise:
+REFERENCE = """\
+for value in [{asked}]:
+    value.retain_grad()
+loss.backward()"""
+ASKED = "*(v for v in list(globals().values()) if isinstance(v, torch.Tensor) and v.requires_grad)"
+
+
+def exercise(
+    parameters: str,
+    draw: str,
+    forward: str,
+    variables: list[str],
+    reference: str = REFERENCE.format(asked=ASKED),
+    declared: Declared | None = None,
+    added: tuple[NotebookNode, ...] = (),
+) -> Exercise:
     """The exercise that a notebook with these given cells and these test cells is."""
     cells = [
-        new_code_cell(source, metadata={"tags": tags, "nbgrader": _locked(name)})
-        for name, source, tags in (
-            ("parameters", parameters, ["parameters"]),
-            ("draw", draw, []),
-            ("forward", forward, ["forward"]),
-            *((f"test_{variable}", "", []) for variable in variables),
-        )
+        code("parameters", parameters, "parameters"),
+        code("draw", draw),
+        code("forward", forward, "forward"),
+        code("reference", reference),
+        *added,
+        *(code(f"test_{variable}", "") for variable in variables),
     ]
     here = Path(__file__).parent / "attention.ipynb"
-    return Read(GivenCells(new_notebook(cells=cells), here, {}), Declared()).exercise(())
+    cells_of = GivenCells(new_notebook(cells=cells), here, {})
+    return Read(cells_of, declared or Declared()).exercise(())
+
+
+def code(name: str, source: str, tag: str = "", **flags: bool) -> NotebookNode:
+    """A code cell as a release has it."""
+    tags = {"tags": [tag]} if tag else {}
+    return new_code_cell(source, metadata={**tags, "nbgrader": {**_locked(name), **flags}})
 
 
 def _locked(name: str) -> dict[str, object]:

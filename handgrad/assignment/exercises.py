@@ -6,7 +6,8 @@ from pathlib import Path
 
 from handgrad.assignment.declared import Declared
 from handgrad.assignment.givencells import Families, GivenCell, GivenCells
-from handgrad.assignment.graph import Forward, in_double, parsed
+from handgrad.assignment.graph import Forward, Namespace, in_double, parsed
+from handgrad.assignment.refusals import refuse, refuse_cells
 from handgrad.errors import UserError
 from handgrad.gradients.compare import TOLERANCE
 from handgrad.gradients.exercise import Draw, Exercise, Files, Mistake, Parameters, Target
@@ -60,52 +61,51 @@ class Read:
 
     def __init__(self, cells: GivenCells, declared: Declared) -> None:
         """Runs the given cells once. Raises UserError where they cannot be used."""
-        self._cells = cells
-        self._declared = declared
-        self._forward = Forward.read({cell.name: cell.source for cell in cells.tagged(TAG)})
+        self.cells = cells
+        self.declared = declared
+        refuse_cells(cells)
+        self.forward = Forward.read({cell.name: cell.source for cell in cells.tagged(TAG)})
         # A function is called by given cells behind the answer, each call at a draw of its own.
-        self._until = (
-            cells.first("test") if self._forward.function else cells.first("answer", "test")
-        )
-        ran = cells.run(declared.parameters, self._until, self._forward.function)
-        if self._forward.function and not ran.calls:
+        self.until = cells.first("test") if self.forward.function else cells.first("answer", "test")
+        ran = cells.run(declared.parameters, self.until, self.forward.function)
+        if self.forward.function and not ran.calls:
             raise UserError(
                 f"cell {cells.tagged(TAG)[-1].name}",
-                f"no given cell before the first test cell calls `{self._forward.function}`",
+                f"no given cell before the first test cell calls `{self.forward.function}`",
                 "Call it in a given cell: each call is a draw.",
             )
-        self._public = {**ran.public, **declared.parameters}
+        self.public = {**ran.public, **declared.parameters}
         self._several = len(ran.calls) > 1
-        values = self._values(ran.namespace, ran.calls[0] if ran.calls else {})
-        self._graph = self._forward.graph(values, self._loss())
-        self._tests = {cell.name.removeprefix(_TEST): cell for cell in cells.tests}
+        self.values = self._values(ran.namespace, ran.calls[0] if ran.calls else {})
+        self.graph = self.forward.graph(self.values, self._loss())
+        self.tests = {cell.name.removeprefix(_TEST): cell for cell in cells.tests}
 
     def exercise(self, mistakes: tuple[Mistake, ...]) -> Exercise:
-        names = {"d" + name: name for name in self._graph.backward_order()}
+        """The exercise. Raises UserError where the notebook cannot be one."""
+        refuse(self, mistakes)
+        names = {"d" + name: name for name in self.graph.backward_order()}
         return Exercise(
-            self._graph,
-            tuple(names[variable] for variable in self._tests if variable in names),
+            self.graph,
+            tuple(names[variable] for variable in self.tests if variable in names),
             self._draws,
-            self._public,
-            self._declared.runs,
+            self.public,
+            self.declared.runs,
             stacked=self._several,
             more=self._targets,
             mistakes=mistakes,
-            axes=self._declared.axes,
-            shortened=tuple(self._declared.parameters),
+            axes=self.declared.axes,
+            shortened=tuple(self.declared.parameters),
         )
 
-    def _values(
-        self, namespace: Mapping[str, object], call: Mapping[str, object]
-    ) -> Mapping[str, object]:
+    def _values(self, namespace: Namespace, call: Namespace) -> Namespace:
         """All names behind the forward pass: those of its cells, or those within its function."""
-        if not self._forward.function:
+        if not self.forward.function:
             return namespace
-        return self._forward.run({**namespace, **call})
+        return self.forward.run({**namespace, **call})
 
     def _loss(self) -> str:
         """What a given cell calls `backward` on."""
-        for cell in self._cells.cells:
+        for cell in self.cells.cells:
             for node in ast.walk(parsed(cell.source, cell.name)):
                 match node:
                     case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="backward")):
@@ -113,22 +113,28 @@ class Read:
         return ""
 
     def _draws(self, parameters: Parameters, _files: Files) -> list[Draw]:
-        ran = self._cells.run(parameters, self._until, self._forward.function)
+        ran = self.cells.run(parameters, self.until, self.forward.function)
         each = [self._values(ran.namespace, call) for call in ran.calls or ({},)]
-        return [self._forward.draw(self._graph, values) for values in each]
+        return [self.forward.draw(self.graph, values) for values in each]
 
     def _targets(self, parameters: Parameters, _files: Files) -> dict[str, Target]:
         """Of the variables that are no gradients: what their test cells compare them with."""
-        names = {"d" + name for name in self._graph.backward_order()}
-        wanted = {v: _wanted(cell) for v, cell in self._tests.items() if v not in names}
+        names = {"d" + name for name in self.graph.backward_order()}
+        wanted = {v: _wanted(cell) for v, cell in self.tests.items() if v not in names}
         if not wanted:
             return {}
-        last = max(self._cells.cells.index(self._tests[variable]) for variable in wanted)
-        namespace = self._cells.run(parameters, last).namespace
+        last = max(self.cells.cells.index(self.tests[variable]) for variable in wanted)
+        namespace = self.cells.run(parameters, last).namespace
         found = {}
         for variable, name in wanted.items():
+            if name not in namespace:
+                raise UserError(
+                    f"cell {self.tests[variable].name}, line 1",
+                    f"it compares with `{name}`, which no given cell above binds",
+                    "Compute it in a given cell.",
+                )
             want = in_double(namespace[name])
-            tolerance = self._declared.tolerance.get(variable, TOLERANCE)
+            tolerance = self.declared.tolerance.get(variable, TOLERANCE)
             found[variable] = Target(want, float(want.abs().max()), tolerance)
         return found
 

@@ -72,11 +72,11 @@ class GivenCells:
 
     def __init__(self, notebook: NotebookNode, file: Path, families: Families) -> None:
         """`file` is where the notebook lies; `families` are kept from one notebook to the next."""
-        self._file = file
+        self.file = file
         self._families = families
         self.cells = tuple(
             GivenCell(
-                slot.grade_id or slot.cell_id,
+                slot.cell.metadata.get("nbgrader", {}).get("grade_id") or slot.cell_id,
                 slot.kind,
                 _MAGIC.sub(r"\1pass", slot.cell.source),
                 tuple(slot.cell.metadata.get("tags", ())),
@@ -113,7 +113,7 @@ class GivenCells:
         """
         calls: list[Mapping[str, Any]] = []
         public: dict[str, int | float] = {}
-        with quietly_in(self._file.parent):
+        with quietly_in(self.file.parent):
             family = self._family()
             namespace = family.fresh()
             with _random_states(family.random_states), torch.enable_grad():
@@ -148,7 +148,7 @@ class GivenCells:
             exec(self._codes[at], namespace)  # the release's own text
         except Exception as error:
             raise UserError(
-                f"{self._file.name}, cell {self.cells[at].name}{_line(error)}",
+                f"{self.file.name}, cell {self.cells[at].name}{_line(error)}",
                 f"it raises {type(error).__name__}: {error}",
                 "Mend that line.",
             ) from error

@@ -30,6 +30,7 @@ class Statement:
     reads: tuple[str, ...]  # in the order of the text
     assigns: bool
     where: str  # "cell given_forward, line 3"
+    text: str
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Forward:
             if body and isinstance(last := body[-1], ast.FunctionDef):
                 function = last.name
                 body = [node for node in last.body if not isinstance(node, ast.Return)]
-            found += [_statement(node, cell) for node in body]
+            found += [statement_of(node, cell) for node in body]
         bound: dict[str, str] = {}
         for statement in found:
             for name in statement.binds:
@@ -146,7 +147,8 @@ class InDouble(TorchFunctionMode):
         return made
 
 
-def _statement(node: ast.stmt, cell: str) -> Statement:
+def statement_of(node: ast.stmt, cell: str) -> Statement:
+    """What one statement of a cell binds and reads."""
     table = symtable.symtable(ast.unparse(node), cell, "exec")
     free = {*_read(table)}
     reads = [one.id for one in ast.walk(node) if isinstance(one, ast.Name) and one.id in free]
@@ -156,6 +158,7 @@ def _statement(node: ast.stmt, cell: str) -> Statement:
         tuple(dict.fromkeys(reads)),
         isinstance(node, ast.Assign | ast.AnnAssign),
         f"cell {cell}, line {node.lineno}",
+        ast.unparse(node),
     )
 
 
@@ -180,7 +183,7 @@ def _step(name: str, statement: Statement, values: Namespace) -> Step:
         made: Tensor = namespace[name]
         return made
 
-    return Step(name, inputs, compute)
+    return Step(name, inputs, compute, statement.where)
 
 
 def _ancestors(name: str, steps: Mapping[str, Step]) -> set[str]:

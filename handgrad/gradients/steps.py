@@ -16,12 +16,13 @@ class Step:
     """One line of a forward pass: `name = compute(*inputs, constants)`.
 
     `inputs` name earlier steps or leaves; `constants` is a namespace of whatever is not
-    differentiated (batch size, indices, epsilon).
+    differentiated (batch size, indices, epsilon). `where` names its line for the author.
     """
 
     name: str
     inputs: tuple[str, ...]
     compute: Callable[..., Tensor]
+    where: str = ""
 
 
 @dataclass(frozen=True)

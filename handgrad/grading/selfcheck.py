@@ -1,12 +1,15 @@
 """The course checks itself: blank earns nothing, the solution everything, each mistake its own name."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from handgrad.assignment.assignment import Assignment
 from handgrad.assignment.beside import load_module
+from handgrad.assignment.refusals import flaws, warnings
 from handgrad.assignment.source import Source
 from handgrad.errors import UserError
 from handgrad.grading import process
@@ -80,6 +83,12 @@ def selfcheck(root: Path, name: str) -> Iterator[Outcome]:
         stem: (root / "release" / name / f"{stem}.ipynb").read_bytes()
         for stem in assignment.exercises
     }
+    for stem, exercise in assignment.exercises.items():
+        stale = _stale(sources[stem], assignment.release[stem])
+        for flaw in (*flaws(exercise, assignment.files), *([stale] if stale else [])):
+            yield Outcome(f"{stem} as it is written", flaw)
+        for warning in warnings(exercise):
+            yield Outcome(f"{stem}, which may hide mistakes: {warning}", "")
     wrong: Sequence[Slip] = ()
     right: Sequence[Right] = ()
     if (assignment.graders / "variations.py").is_file():
@@ -98,6 +107,26 @@ def selfcheck(root: Path, name: str) -> Iterator[Outcome]:
             yield _solved(f"{stem} {form.name}", next(reports))
         for slip in slips:
             yield _slipped(slip, next(reports), {f"d{name}" for name in exercise.gradients})
+
+
+def _stale(source: Mapping[str, Any], release: Mapping[str, Any]) -> str:
+    """Which read-only code cells of the source are others in the release; "" where none is."""
+
+    def given(notebook: Mapping[str, Any]) -> dict[str, str]:
+        cells = [(c, c["metadata"].get("nbgrader", {})) for c in notebook["cells"]]
+        return {
+            # Where students fetch files from is filled in at the release.
+            about["grade_id"]: re.sub("^COURSE_URL = .*", "", "".join(c["source"]), flags=re.M)
+            for c, about in cells
+            if c["cell_type"] == "code" and about.get("locked") and not about.get("solution")
+        }
+
+    ours, theirs = given(source), given(release)
+    changed = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    told = ", ".join(changed)
+    return (
+        f"{told}: another text in the release; run `nbgrader generate_assignment`" if told else ""
+    )
 
 
 def _graded(source: Source, submissions: Sequence[Mapping[str, bytes]]) -> Iterator[Report]:
