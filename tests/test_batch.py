@@ -268,6 +268,7 @@ def test_files_that_nobody_asked_for_are_named(course: Path) -> None:
     listener = Listener()
     run(course, watcher=listener)
     assert "one_missing: left alone: torch.py" in listener.notes
+    assert "one_missing, 3_batch_norm: The notebook was not handed in." in listener.notes
 
 
 def test_devices_pipes_and_links_in_a_folder_are_not_opened(course: Path) -> None:

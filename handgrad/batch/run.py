@@ -18,6 +18,7 @@ from handgrad.grading import process
 from handgrad.grading.graded import Graded
 from handgrad.grading.workers import CallFailed, WorkerDied, Workers, cores
 from handgrad.notebooks.intake import Submission, take
+from handgrad.pages.words import say
 from handgrad.store.lock import only_one
 from handgrad.verdict import Report, Verdict
 
@@ -208,7 +209,7 @@ class _Run:
                 # Read again: a thousand submissions are not held in memory.
                 submission = self._read(student)
                 if submission is not None:
-                    self._tell_ignored(student, submission)
+                    self._tell_what_is_odd(student, submission)
                     future = executor.submit(process.grade, student, submission)
                     in_hand[future] = (student, submission)
             if not in_hand:
@@ -279,7 +280,10 @@ class _Run:
             return None
         return submission
 
-    def _tell_ignored(self, student: str, submission: Submission) -> None:
+    def _tell_what_is_odd(self, student: str, submission: Submission) -> None:
+        for stem, notes in submission.problems.items():
+            said = (say(note, self._described.settings.language) for note in notes)
+            self._watcher.note(f"{student}, {stem}: {' '.join(said)}")
         if submission.ignored:
             more = f" and {len(submission.ignored) - 5} more" if len(submission.ignored) > 5 else ""
             self._watcher.note(f"{student}: left alone: {', '.join(submission.ignored[:5])}{more}")
