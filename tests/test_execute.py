@@ -85,6 +85,34 @@ def test_runs_do_not_see_each_other(jail: Executor) -> None:
         assert got[2] == got[3], "the list no longer holds the variable's own tensor"
 
 
+@pytest.mark.parametrize(
+    ("made", "change", "look"),
+    [
+        ("import numpy as np\nkept = np.zeros(3)", "kept += 1", "float(kept.sum())"),
+        ("kept = [0] * 100_000", "kept[777] = 1", "float(sum(kept))"),
+        ("kept = [0] * 100_000", "kept.append(1)", "float(sum(kept))"),
+        ("from collections import Counter\nkept = Counter()", "kept['a'] += 1", "float(kept['a'])"),
+        ("kept = bytearray(3)", "kept[0] = 1", "float(sum(kept))"),
+    ],
+    ids=["an array", "a long list", "a longer list", "a counter", "bytes"],
+)
+def test_what_a_run_changes_in_a_given_value_is_not_there_in_the_next(
+    made: str, change: str, look: str
+) -> None:
+    given = (Cell(0, "", "given", f"import torch\n{made}"), *GIVEN[1:])
+    with Executor(FILES, {"notebook": PLAN}, {"notebook": given}, LIMITS) as jail:
+        evidence = play(jail, (*given, *cells(f"dy = torch.tensor({look})\n{change}")[3:]))
+    assert [values(evidence, "dy", run) for run in ("display", "chain", "alone")] == [[0.0]] * 3
+
+
+def test_what_skip_hands_out_is_of_its_name_and_of_its_run(jail: Executor) -> None:
+    # The sum, as the very tensor is no answer.
+    source = "dy = torch.stack([skip('x').sum(), skip('y').sum()])"
+    evidence = play(jail, cells(source))
+    sums = [value for run in ("display", "chain") for value in values(evidence, "dy", run)]
+    assert len(set(sums)) == 4
+
+
 def test_submissions_do_not_see_each_other(jail: Executor) -> None:
     play(jail, cells("torch.tanh = None; import check; check.left = 1; open('left', 'w').close()"))
     source = (

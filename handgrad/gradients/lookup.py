@@ -79,7 +79,8 @@ class Answers:
         if failure is None:
             return ()
         if failure.status == "raised":
-            return (Note("raised", {"ename": failure.ename, "evalue": failure.evalue[:200]}),)
+            said = failure.evalue[:200] or "…"  # a hidden run's own words are not told
+            return (Note("raised", {"ename": failure.ename, "evalue": said}),)
         return (Note(failure.status.replace(" ", "_"), {"cell": gradient.variable}),)
 
     def _cell(self, gradient: Gradient) -> Cell | None:

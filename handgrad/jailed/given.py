@@ -6,9 +6,9 @@ from types import ModuleType
 
 from handgrad.jailed.attempts import Attempts
 from handgrad.jailed.cellcode import CellCode, compiled, know_lines, shows_nothing
-from handgrad.jailed.namespace import Snapshot
 from handgrad.jailed.outputs import Output, Outputs, describe, show_figures
 from handgrad.jailed.shell import Shell, use
+from handgrad.jailed.snapshot import Snapshot
 from handgrad.limits import Limits
 from handgrad.plan import Cell, Plan
 

@@ -12,6 +12,7 @@ Needs torch; pictures need matplotlib. While your notebook is being graded all o
 the grader has its own reference, and no mark is read from what is printed here.
 """
 
+import os
 import sys
 
 import torch
@@ -282,6 +283,13 @@ def numerical(f, x, dx=None, step=1e-5):
     if dx is not None:
         print(judge("numerical", dx, gradient)[1])
     return gradient
+
+
+if "HANDGRAD_GRADING" in os.environ:  # whatever is assigned to `_grading`
+
+    def numerical(f, x, dx=None, step=1e-5):
+        """Differences are for checking at home: NaN."""
+        return torch.full_like(plain(x), float("nan"))
 
 
 def skip(name):

@@ -642,6 +642,46 @@ JUDGEMENT: dict[str, Attack] = {
         untold=(ONE,),
         shows=("could not tell",),
     ),
+    "answers_withheld": answer(
+        "takes a wrong answer out of what the run sends: it is missing, and listed",
+        """
+        import sys
+        wire = sys.modules["handgrad.jailed.wire"]
+        dh = torch.zeros_like(h)
+        def less(header, body=b"", frame=wire.frame):
+            header["answers"].pop("dh", None)
+            return frame(header, body)
+        wire.frame = less
+        wire.pack = lambda tensors, pack=wire.pack: pack({n: t for n, t in tensors.items() if n != "dh"})
+        """,
+        "dh was taken out of what the run sent",
+        "handgrad.jailed.wire",
+    ),
+    "millions_of_objects": answer(
+        "a frame of millions of objects, for whoever parses it",
+        """
+        import os, sys
+        frame = sys._getframe()
+        while not hasattr(frame.f_locals.get("self"), "plan"):
+            frame = frame.f_back
+        header = b'{"run":[' + b"{}," * (8 << 20) + b"{}]}"
+        frame.f_locals["self"].send(len(header).to_bytes(4, "little") + bytes(4) + header)
+        os._exit(0)
+        """,
+        lost=tuple(ALL),
+        untold=(ONE,),
+        shows=("could not tell",),
+    ),
+    "error_without_end": answer(
+        "an error that never finishes saying what it is",
+        """
+        class Long(Exception):
+            def __str__(self):
+                while True:
+                    pass
+        raise Long
+        """,
+    ),
     "floods_the_pipe": answer(
         "writes rubbish to every open descriptor",
         """

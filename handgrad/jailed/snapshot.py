@@ -3,6 +3,7 @@
 import copy
 import random
 import sys
+from collections import deque
 from types import ModuleType
 from typing import Any
 
@@ -15,10 +16,12 @@ from handgrad.jailed.cellcode import Namespace
 # version counter says that someone wrote to it: copying it 24 times would be half of the budget.
 _BIG = 1 << 18
 # So are lists of more than this many plain values (the names): to copy one is to count a reference
-# to each of them, and so to copy every page they lie in after a fork. A few of them are looked at.
+# to each of them, and so to copy every page they lie in after a fork. To compare it counts none.
 _LONG = 4096
-_LOOKS = 64
 _ATOMS = frozenset({int, float, bool, str, bytes, type(None), complex})
+
+# Also what is derived from them: a Counter, a defaultdict.
+_CONTAINERS: tuple[type, ...] = (list, dict, set, bytearray, deque)
 
 _MODULE_NAMES = frozenset(
     {"__name__", "__doc__", "__package__", "__loader__", "__spec__", "__builtins__"}
@@ -49,15 +52,11 @@ class _SharedList:
 
     def __init__(self, values: list[object]) -> None:
         self.values = values
-        self.pristine = tuple(values)
-        self.looks = range(0, len(values), len(values) // _LOOKS)
+        self.pristine = list(values)
 
     def mend(self) -> None:
-        """Undo a shuffle, a sort, or another length."""
-        same = len(self.values) == len(self.pristine) and all(
-            self.values[at] is self.pristine[at] for at in self.looks
-        )
-        if not same:
+        """Undo whatever was done to it."""
+        if self.values != self.pristine:
             self.values[:] = self.pristine
 
 
@@ -153,12 +152,17 @@ class Snapshot:
             made = set(value)
         elif kind is torch.Generator:
             made = value.clone_state() if hasattr(value, "clone_state") else _generator(value)
-        elif isinstance(value, Tensor | torch.nn.Module):
+        elif isinstance(value, (Tensor, torch.nn.Module, *_CONTAINERS)) or _is_array(value):
             made = copy.deepcopy(value)
         else:
             return value
         memo[id(value)] = made
         return made
+
+
+def _is_array(value: object) -> bool:
+    numpy: Any = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.ndarray)
 
 
 def _is_whole(tensor: Tensor) -> bool:
