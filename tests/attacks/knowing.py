@@ -229,7 +229,6 @@ KNOWING: dict[str, Attack] = {
         """,
         "Tensor.grad",
         "get_objects",
-        lost=False,
     ),
     "decoy_class": answer(
         "a class of its own with that name, somewhere else",
