@@ -362,13 +362,12 @@ JUDGEMENT: dict[str, Attack] = {
             dbnraw="torch.ones_like(bnraw)",
         ),
         lost=gone("dbngain", "dbnbias", "dbnraw"),
-        reads=("dhpreact jumped",),
+        reads=("dbnbias constant",),
     ),
     "chosen_upstream_without_sum": Attack(
         "a null vector of ordinary size in the run alone makes zeros right below it",
         answers=below_a_chosen("dhpreact -= dhpreact.mean(0)", dbnbias="torch.zeros_like(bnbias)"),
         lost=gone("dbnbias"),
-        reads=("dhpreact jumped", "dbnbias constant"),
     ),
     "rubbish_within_one_function": Attack(
         "all of it made in one function, and rubbish for most of it",
