@@ -65,11 +65,13 @@ class Watch:
             if time.monotonic() > self.deadline:
                 return "the time for this notebook ran out"
             position, *_ = self.clock.now()
-            for slow in self.clock.slow(self.cells):
-                self.dead.setdefault(slow, "timed out")
             if not 0 <= position < self.cells or position in self.dead:
                 return why or _quoted(self.clock.words() if self.quotes else "")
-            self.dead[position] = "killed"
+            for slow in self.clock.slow(
+                self.cells
+            ):  # this cell too, where it caught its time's end
+                self.dead.setdefault(slow, "timed out")
+            self.dead.setdefault(position, "killed")
         return f"its process died {_MOST_DEATHS + 1} times"
 
     def _once(self) -> str:
