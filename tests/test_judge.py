@@ -97,6 +97,22 @@ def test_a_wrong_constant_is_not_called_typed_in_where_the_right_answer_is_one_t
     assert (note.code, note.parts["factor"]) == ("factor", "n")
 
 
+def test_a_hypothesis_that_a_library_s_step_cannot_compute_explains_nothing():
+    exercise = attention.exercise(
+        "seed, n = 1, 3",
+        "import torch\nimport torch.nn.functional as F\n"
+        "g = torch.Generator().manual_seed(seed)\n"
+        "x, w, b = (torch.randn(s, generator=g) for s in ((4, n), (n,), (n,)))\n"
+        "for p in (x, w, b):\n    p.requires_grad = True",
+        "y = F.layer_norm(x, (n,), w, b)\nloss = (y**2).sum()",
+        ["dy", "db"],
+    )
+    answers = {"dy": "dy = 2 * y", "db": "db = -dy.sum(0)"}
+    judge = Judge(Scenarios("linear", exercise, {}, "s"), Settings())
+    assert [note.code for note in judged(judge, answers)["db"].diagnoses] == ["sign"]
+    assert judged(judge, {**answers, "db": "db = dy"})["db"].verdict is Verdict.WRONG
+
+
 def test_two_mistakes_are_both_found_at_their_own_steps(judge):
     found = judged(
         judge,

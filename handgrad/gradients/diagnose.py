@@ -4,6 +4,7 @@ Each hypothesis predicts a tensor. One that predicts the answer at every point w
 with other random numbers each time, is the mistake.
 """
 
+import contextlib
 import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -176,11 +177,11 @@ def _structure(case: _Case) -> Iterator[Hypothesis]:
             for consumer, part in parts.items():
                 note = Note("branch_factor", {"consumer": consumer, "factor": label})
                 yield note, want + (factor - 1) * part
-    yield from _axes(case)
+    yield from _while_it_works(_axes(case))
     if want.dim() == 2 and min(want.shape) > 1:
         yield Note("transposed"), want.T
-    yield from _overwritten(case)
-    yield from _constants_left_out(case)
+    yield from _while_it_works(_overwritten(case))
+    yield from _while_it_works(_constants_left_out(case))
     for step in case.consumers:
         if step.name in case.point.upstream and case.point.values[step.name].shape == want.shape:
             note = Note("no_local_factor", {"consumer": step.name})
@@ -278,6 +279,13 @@ def _factors(constants: SimpleNamespace) -> Iterator[tuple[str, float]]:
                 (f"{name}/({name}-1)", value / (value - 1)),
                 (f"({name}-1)/{name}", (value - 1) / value),
             )
+
+
+def _while_it_works(hypotheses: Iterator[Hypothesis]) -> Iterator[Hypothesis]:
+    """Those up to the first that cannot be computed: a library may refuse an input of another shape."""
+    # They end by themselves; what a step raises is torch's and depends on the step.
+    with contextlib.suppress(RuntimeError, ValueError, IndexError):
+        yield from hypotheses
 
 
 def _spread_axes(case: _Case, step: Step) -> list[int]:
