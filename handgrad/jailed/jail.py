@@ -28,6 +28,9 @@ _PR_CAPBSET_DROP = 24
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 
+_LARGE = 1 << 21
+_MADV_COLLAPSE = 25  # since Linux 6.1
+
 SCRATCH = Path("/tmp")
 HOME = SCRATCH / "notebook"  # where the notebook finds its files, and may write
 OPEN_FILES = 128
@@ -271,3 +274,50 @@ def _call(what: str, function: "ctypes._NamedFuncPointer", *arguments: object) -
     if function(*arguments):
         code = ctypes.get_errno()
         raise JailError(f"{what}: {os.strerror(code)}")
+
+
+def make_forking_cheap() -> int:
+    """Collapse this process's private memory into pages of 2 MiB; how many came of it, 0 on kernels
+    before 6.1. A fork copies one entry for each page, and its end frees them again: with torch
+    imported that is 44,000 small pages. Only pages that a child writes to are split.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    made = 0
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, mode, _, _, inode, *name = line.split()
+        if mode != "rw-p" or inode != "0" or (name and name[0] != "[heap]"):
+            continue
+        start, end = (int(part, 16) for part in span.split("-"))
+        for at in range(-(-start // _LARGE) * _LARGE, end // _LARGE * _LARGE, _LARGE):
+            made += not libc.madvise(ctypes.c_void_p(at), ctypes.c_size_t(_LARGE), _MADV_COLLAPSE)
+    return made
+
+
+def empty(folder: Path) -> None:
+    """Delete all that is in `folder`, however deep; `shutil.rmtree` gives up at a thousand levels."""
+    here, above = os.open(folder, os.O_RDONLY | os.O_DIRECTORY), list[str]()
+    while True:
+        inner = _unlink_all(here)
+        if inner is not None:
+            os.chmod(inner, 0o700, dir_fd=here)
+            below = os.open(inner, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            above.append(inner)
+        elif above:
+            below = os.open("..", os.O_RDONLY, dir_fd=here)
+            os.rmdir(above.pop(), dir_fd=below)
+        else:
+            os.close(here)
+            return
+        os.close(here)
+        here = below
+
+
+def _unlink_all(fd: int) -> str | None:
+    """Delete a folder's files; the name of one folder that is left, None for none."""
+    left = None
+    for name in os.listdir(fd):
+        try:
+            os.unlink(name, dir_fd=fd)
+        except (IsADirectoryError, PermissionError):
+            left = name
+    return left

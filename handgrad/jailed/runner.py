@@ -20,12 +20,12 @@ from handgrad.evidence import AnswerKind, CellStatus
 from handgrad.jailed import answers, wire
 from handgrad.jailed.attempts import Attempts
 from handgrad.jailed.cellcode import CellCode, Namespace, shows_nothing
-from handgrad.jailed.clock import Clock
 from handgrad.jailed.given import Start
 from handgrad.jailed.outputs import Outputs, close_figures, describe, show_figures
 from handgrad.jailed.placing import END, TAP
 from handgrad.jailed.shell import Shell, use
 from handgrad.jailed.taps import Exchanging, Reach, Taps, Watching, unwatched
+from handgrad.jailed.watch import Clock
 from handgrad.limits import Limits
 from handgrad.plan import Plan, Run
 

@@ -1,18 +1,21 @@
 """Watches one notebook's process from outside: its time, its memory, its death, and the next one."""
 
+import errno
 import math
+import mmap
 import os
 import select
 import signal
+import stat
+import struct
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from handgrad.evidence import CellStatus
 from handgrad.jailed import wire
-from handgrad.jailed.clock import Clock
-from handgrad.jailed.scratch import filled
 from handgrad.limits import Limits
 
 _MOST_DEATHS = 3  # the fourth is trouble
@@ -21,10 +24,79 @@ _GRACE = 1.0  # seconds between the signal and the kill
 _CPU_OF_PROCESS = 2  # of clock_getcpuclockid(3): with ~pid << 3, the clock of another process
 # So that the kernel's own limit, which a notebook sees as a MemoryError, is the first to be reached.
 _BESIDE = 64 << 20
-_PATIENCE = (
-    16  # times a limit that the kernel does not keep everywhere, and a process is told of first
-)
+# Times a limit that the kernel does not keep everywhere, before a process is ended for it.
+_PATIENCE = 16
 _FILLED = (b"RssAnon", b"RssShmem", b"VmSwap", b"VmPTE")  # of /proc/<pid>/status
+_NOW = struct.Struct("<idd")
+_LENGTH = struct.Struct("<H")
+_MOST_WORDS = 500
+_IDLE = (-1, 0.0, 0.0)
+_MARKS = 1 << 16  # as many code cells as a notebook may have
+
+
+class Clock:
+    """Which cell runs and since when, which cells ran out of time, and last words of the jail.
+
+    A student who finds this memory may write lies into it: about his own cells only. The worker
+    reads numbers that it checks, and words that it only passes on.
+    """
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _NOW.size + _LENGTH.size + _MOST_WORDS + _MARKS)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the last process."""
+        self._memory[:] = bytes(len(self._memory))
+        self.end()
+
+    def begin(self, position: int) -> None:
+        """The cell at this position among the code cells starts now."""
+        _NOW.pack_into(self._memory, 0, position, time.monotonic(), time.process_time())
+
+    def end(self) -> None:
+        """No cell runs."""
+        _NOW.pack_into(self._memory, 0, -1, 0.0, 0.0)
+
+    def now(self) -> tuple[int, float, float]:
+        """Position of the cell that runs, and when it began by the wall's clock (monotonic) and by
+        its process's cpu clock; (-1, 0.0, 0.0) between cells.
+        """
+        # A write is not one step (`pack_into` clears the place first): believe what stays a moment.
+        for _ in range(10):
+            seen = self._memory[: _NOW.size]
+            if seen == self._memory[: _NOW.size]:
+                break
+        else:
+            return _IDLE
+        position, began, worked = _NOW.unpack(seen)
+        if position < 0 or not 0 < began <= time.monotonic() or not math.isfinite(worked):
+            return _IDLE
+        return position, began, worked
+
+    def mark_slow(self, position: int) -> None:
+        """The time of this cell ran out."""
+        if 0 <= position < _MARKS:
+            self._memory[position - _MARKS] = 1
+
+    def slow(self, count: int) -> set[int]:
+        """Positions, among the first `count`, of the cells whose time ran out."""
+        start = len(self._memory) - _MARKS
+        marks = self._memory[start : start + count]
+        return {position for position, mark in enumerate(marks) if mark}
+
+    def say(self, words: str) -> None:
+        """Leave words for the worker: why the process ends before it has begun."""
+        data = words.encode("utf-8", "replace")[:_MOST_WORDS]
+        _LENGTH.pack_into(self._memory, _NOW.size, len(data))
+        start = _NOW.size + _LENGTH.size
+        self._memory[start : start + len(data)] = data
+
+    def words(self) -> str:
+        """What was said, "" for nothing."""
+        (length,) = _LENGTH.unpack_from(self._memory, _NOW.size)
+        start = _NOW.size + _LENGTH.size
+        return self._memory[start : start + min(length, _MOST_WORDS)].decode("utf-8", "replace")
 
 
 @dataclass(slots=True)
@@ -208,3 +280,45 @@ def _quoted(words: str) -> str:
     """Why a process ended that was in no cell; its last words may be the student's."""
     said = " ".join(words.split())
     return "its process ended early" + (f', and said: "{said}"' if said else "")
+
+
+def filled(folder: Path, pid: int, most: int) -> tuple[int, int]:
+    """Bytes and number of the files that process `pid` keeps in `folder`, deleted ones that it has
+    open or mapped included. Stops to count at `most` files, and takes a tree too deep to look at for
+    more than that.
+    """
+    size = count = 0
+    folders = [str(folder)]
+    while folders and count <= most:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    size += _bytes(entry.path)
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+        except OSError as error:
+            count += most * (error.errno == errno.ENAMETOOLONG)
+    return size + _deleted(pid), count
+
+
+def _bytes(path: str) -> int:
+    with suppress(OSError):
+        return os.lstat(path).st_blocks * 512
+    return 0
+
+
+def _deleted(pid: int) -> int:
+    """Bytes of deleted files that the process has open or mapped."""
+    size = 0
+    with suppress(OSError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                found = link.stat()
+                if stat.S_ISREG(found.st_mode) and not found.st_nlink:
+                    size += found.st_blocks * 512
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            if line.endswith(" (deleted)"):
+                start, _, end = line.split(maxsplit=1)[0].partition("-")
+                size += int(end, 16) - int(start, 16)
+    return size

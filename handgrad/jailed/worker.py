@@ -23,17 +23,15 @@ from typing import Any
 import torch
 
 from handgrad.evidence import CellStatus
-from handgrad.jailed import autograd_off, hugepages, jail, seccomp, wire
+from handgrad.jailed import autograd_off, jail, seccomp, wire
 from handgrad.jailed.attempts import Attempts
 from handgrad.jailed.cellcode import CellCode, changes_unseen, compiled, know_lines
-from handgrad.jailed.clock import Clock
 from handgrad.jailed.given import Given, GivenCellFailedError, GivenCells
 from handgrad.jailed.outputs import prepare_figures
 from handgrad.jailed.runner import Runner
-from handgrad.jailed.scratch import empty
 from handgrad.jailed.shell import Shell
 from handgrad.jailed.shell import start as start_shell
-from handgrad.jailed.watch import Watch
+from handgrad.jailed.watch import Clock, Watch
 from handgrad.limits import Limits
 from handgrad.plan import Cell, Plan, Run
 
@@ -122,7 +120,7 @@ class Worker:
             except wire.Closed:
                 return
             if number == 1:  # it takes as long as it saves with twenty: not for one notebook alone
-                hugepages.collapse()
+                jail.make_forking_cheap()
             self._submission(job, outward)
             wire.write(outward, wire.frame({"kind": "done"}))
 
@@ -140,7 +138,7 @@ class Worker:
             wire.write(outward, wire.frame(end))
             left -= time.monotonic() - began
         if self._reach is not None:
-            empty(self._reach.scratch)
+            jail.empty(self._reach.scratch)
 
     def _notebook(
         self, notebook: str, listed: Sequence[Mapping[str, Any]], outward: int, deadline: float
@@ -161,7 +159,7 @@ class Worker:
 
         def start(watch: Watch, pipe: int) -> int:
             if self._reach is not None:
-                empty(self._reach.scratch)
+                jail.empty(self._reach.scratch)
             worker = os.getpid()
             pid = jail.fork() if self._sandbox == "bubblewrap" else os.fork()
             if pid == 0:

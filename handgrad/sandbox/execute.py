@@ -18,7 +18,7 @@ from torch import Tensor
 from handgrad.errors import LostError, UserError
 from handgrad.evidence import Attempt, Evidence, RunResult
 from handgrad.jailed import wire
-from handgrad.jailed.scratch import empty
+from handgrad.jailed.jail import empty
 from handgrad.limits import Limits
 from handgrad.plan import Cell, Plan
 from handgrad.sandbox.border import BorderError, run_of
