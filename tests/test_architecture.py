@@ -50,7 +50,7 @@ BACKWARD: Mapping[tuple[str, str], str] = {
 IMPORTERS: Mapping[str, str] = {
     "pytest": "pytest_plugin graders under_test by_hand",
     "filelock": "lock",
-    "msgspec": "records settings reportfiles",
+    "msgspec": "records settings reportfiles dask_cluster",
     "PIL": "picture",
     "nbgrader": "names course course_language course_url gradebook rows roster autograde generate_feedback "
     "collectors archives exporters release",

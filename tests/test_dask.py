@@ -1,14 +1,17 @@
 """Marking on a cluster: the same marks, a lost worker costs a retry. The cluster is real."""
 
+import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import errands
 import pytest
@@ -18,12 +21,14 @@ from handgrad.assignment.source import Source
 from handgrad.batch.run import Result, Watcher, grade
 from handgrad.errors import UserError
 from handgrad.grading import process
+from handgrad.grading.graded import Graded
 from handgrad.grading.workers import WorkerDied
+from handgrad.verdict import Finding, Report, Verdict
 
 try:
     import distributed
 
-    from handgrad.batch.dask_cluster import Cluster, Desk, _call
+    from handgrad.batch.dask_cluster import Cluster, Desk, _call, _checked, _plain
 except ImportError:
     WHY = "dask.distributed is not installed: `pip install 'handgrad[dask]'` and run again"
     if os.environ.get("CI"):
@@ -70,8 +75,6 @@ def scheduler() -> Iterator[str]:
 
 
 def _address(told: Path, running: "subprocess.Popen[bytes]") -> str:
-    import json
-
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert running.poll() is None, (told.parent / "log").read_text()
@@ -208,6 +211,54 @@ def test_the_graders_leave_no_process_and_no_file_behind(address: str, course: P
 
 
 # ------------------------------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "tcp://10.0.0.7:8786",
+        "10.0.0.7:8786",
+        "tcp://cluster:8786",
+        "ws://10.0.0.7:1",
+        "tcp://0.0.0.0:1",
+    ],
+)
+def test_a_cluster_that_others_can_reach_is_refused(where: str, course: Path) -> None:
+    with pytest.raises(UserError, match="reads the secret seed") as error:
+        Cluster(where, Source(course, ASSIGNMENT))
+    assert "--trusted-network" in error.value.cure
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda table: {**table, "report": None}, id="no report"),
+        pytest.param(lambda table: [], id="a list"),
+        pytest.param(lambda table: _with_points(table, 1e9), id="more than the points"),
+        pytest.param(lambda table: _with_points(table, float("nan")), id="nan"),
+        pytest.param(lambda table: _with_points(table, "2"), id="text"),
+    ],
+)
+def test_what_a_worker_sends_is_looked_at(change: Callable[[Any], Any]) -> None:
+    table = json.loads(_plain(a_graded()))
+    assert _checked(json.dumps(table).encode(), process.grade) == a_graded()
+    with pytest.raises(UserError, match="no report"):
+        _checked(json.dumps(change(table)).encode(), process.grade)
+    with pytest.raises(UserError, match="no report"):
+        _checked(pickle.dumps(a_graded()), process.grade)
+
+
+def _with_points(table: Any, points: object) -> Any:
+    first, *others = table["report"]["findings"]
+    return {
+        **table,
+        "report": {**table["report"], "findings": [{**first, "points": points}, *others]},
+    }
+
+
+def a_graded() -> Graded:
+    finding = Finding("1_x", "dh", "test_dh", Verdict.WRONG, 0.0, 2.0, error=float("inf"))
+    return Graded(Report("ann", ASSIGNMENT, (finding,)), "digest", {"1_x": "{}"})
 
 
 @pytest.mark.parametrize(

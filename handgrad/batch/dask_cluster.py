@@ -6,7 +6,8 @@ for each of its threads. So what a submission does to whoever marks it never rea
 
 import contextlib
 import io
-import pickle
+import ipaddress
+import json
 import tarfile
 import tempfile
 import threading
@@ -17,13 +18,16 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import dask
+import msgspec
 from distributed import Client, KilledWorker, Worker, WorkerPlugin, get_worker
 
 from handgrad import __version__
-from handgrad.assignment.source import Source
+from handgrad.assignment.source import Source, described
 from handgrad.errors import UserError
 from handgrad.grading import process
+from handgrad.grading.graded import Graded
 from handgrad.grading.workers import CallFailed, WorkerDied, Workers
+from handgrad.pages.annotate import checked_points
 from handgrad.settings import Settings
 
 _P = ParamSpec("_P")
@@ -39,11 +43,14 @@ class Cluster(Executor):
 
     A task whose worker is lost is given to another one by dask; one that loses worker after worker
     is tried once more, since it may only have been beside the one that did it, and then fails with
-    WorkerDied. Raises UserError where there is no cluster at `address`, or nobody in it who can mark.
+    WorkerDied. Raises UserError where there is no cluster at `address`, or nobody in it who can mark, and
+    where others can reach it: whoever does reads the secret seed, unless `trusted_network`.
     """
 
-    def __init__(self, address: str, source: Source) -> None:
-        self._address = address
+    def __init__(self, address: str, source: Source, *, trusted_network: bool = False) -> None:
+        if not trusted_network:
+            _refuse_open_network(address)
+        self._address, self._source = address, source
         self._open: set[Any] = set()  # dask's futures: who drops one takes the task back
         self._closing = False
         parcel = packed(source)
@@ -98,9 +105,18 @@ class Cluster(Executor):
     def submit(
         self, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> "Future[_T]":
-        """Call `function` on some worker, in a process that is warm after its first call."""
+        """Call `function` on some worker, in a process that is warm after its first call.
+
+        What the assignment is comes from this machine's own copy: it decides what is written.
+        """
         ours: Future[_T] = Future()
         ours.set_running_or_notify_cancel()
+        if function is process.describe:
+            try:
+                ours.set_result(cast(_T, described(self._source.load())))
+            except UserError as error:
+                ours.set_exception(error)
+            return ours
         self._send(ours, (self._desk, function, args, kwargs), 1)
         return ours
 
@@ -115,7 +131,7 @@ class Cluster(Executor):
         """Pass on what became of a task; runs in dask's own thread."""
         self._open.discard(theirs)
         try:
-            result = pickle.loads(theirs.result())
+            result = _checked(theirs.result(), call[1])
         except KilledWorker:
             if attempt < 2 and not self._closing:
                 self._send(ours, call, attempt + 1)
@@ -180,7 +196,7 @@ class Desk(WorkerPlugin):
             workers = self._sit_down()
             self._busy += 1
         try:
-            return pickle.dumps(workers.submit(function, *args, **kwargs).result())
+            return _plain(workers.submit(function, *args, **kwargs).result())
         finally:
             with self._lock:
                 self._busy -= 1
@@ -229,6 +245,48 @@ class Desk(WorkerPlugin):
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
+
+
+def _plain(result: object) -> bytes:
+    # JSON as Python writes it: an error may be infinite.
+    return json.dumps(msgspec.to_builtins(result)).encode()
+
+
+def _checked(data: object, function: Callable[..., object]) -> Any:
+    """What a worker sent for a call of `function`, looked at value by value.
+
+    It is data, not a pickle: a worker is another machine. Raises UserError where it cannot be the result.
+    """
+    try:
+        result = json.loads(cast(bytes, data))
+        if function is process.grade:
+            result = msgspec.convert(result, Graded)
+            for finding in result.report.findings:
+                checked_points(finding)
+    except (TypeError, ValueError, RecursionError, msgspec.ValidationError) as error:
+        raise UserError(
+            "a worker of the cluster",
+            f"it sent something that is no report ({_first_line(error)})",
+            "Look after the workers and run the same command again; what is done is kept",
+        ) from None
+    return result
+
+
+def _refuse_open_network(address: str) -> None:
+    """Raise UserError where a cluster's traffic can be read and its scheduler be used by others."""
+    scheme, _, rest = address.rpartition("://")
+    host = rest.rsplit(":", 1)[0].strip("[]")
+    try:
+        here = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        here = False
+    if here or scheme in ("tls", "wss", "inproc"):
+        return
+    raise UserError(
+        address,
+        "whoever can reach this scheduler reads the secret seed and runs programs on every machine of it",
+        "Use `tls://`, or add --trusted-network where nobody else is on that network",
+    )
 
 
 def _call(desk: str, function: Callable[..., object], args: tuple[Any, ...], kwargs: Any) -> bytes:

@@ -74,6 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     where = grade.add_mutually_exclusive_group()
     where.add_argument("--jobs", type=_at_least_one, default=0, help="processes (default: cores)")
     where.add_argument("--dask", metavar="ADDRESS", help="mark on this dask.distributed cluster")
+    grade.add_argument(
+        "--trusted-network",
+        action="store_true",
+        help="with --dask: nobody else is on that network, who could read the seed and run programs",
+    )
     grade.add_argument("--force", action="store_true", help="also what is graded and unchanged")
     grade.add_argument("--json", action="store_true", help="print one JSON object")
     _add_course(grade)
@@ -171,7 +176,7 @@ def _grade(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         pool, jobs = local_pool, options.jobs
         if options.dask:
-            cluster = stack.enter_context(_cluster(options.dask, course, options.assignment))
+            cluster = stack.enter_context(_cluster(options, course))
             pool, jobs = (lambda *_: cluster), cluster.processes
         summary = grade(
             course,
@@ -189,7 +194,7 @@ def _grade(options: argparse.Namespace) -> int:
     return 1 if summary.failed else 0
 
 
-def _cluster(address: str, course: Path, assignment: str) -> "Cluster":
+def _cluster(options: argparse.Namespace, course: Path) -> "Cluster":
     from importlib.util import find_spec
 
     if find_spec("distributed") is None:
@@ -199,7 +204,8 @@ def _cluster(address: str, course: Path, assignment: str) -> "Cluster":
     from handgrad.assignment.source import Source
     from handgrad.batch.dask_cluster import Cluster
 
-    return Cluster(address, Source(course.resolve(), assignment))
+    source = Source(course.resolve(), options.assignment)
+    return Cluster(options.dask, source, trusted_network=options.trusted_network)
 
 
 def _report(options: argparse.Namespace) -> int:
