@@ -44,7 +44,6 @@ BACKWARD: Mapping[tuple[str, str], str] = {
         "pytest_plugin",
         "by_hand",
     ): "only where a person starts pytest by hand; every session loads it",
-    ("gradebook", "rows"): "SQLAlchemy is slow to import, and not every command writes",
 }
 # Who imports a framework; everybody else goes through them.
 IMPORTERS: Mapping[str, str] = {

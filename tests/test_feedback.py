@@ -13,6 +13,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from playwright.sync_api import Browser, Page
 
+from handgrad.pages import inert
 from handgrad.pages.drawing import Edges
 from handgrad.pages.feedback import Marks, page
 from handgrad.pages.template import sentence
@@ -179,6 +180,20 @@ def test_a_persons_comment_stands_beside_the_answer() -> None:
 
 def test_problems_of_the_file_are_told() -> None:
     assert "The locked cell <code>given_2</code> had been changed" in made()
+
+
+def test_a_notebook_that_is_missing_is_told_on_the_page_of_another() -> None:
+    report = replace(REPORT, problems={"4_other": (Note("missing"),)})
+    html = made(report, only=REPORT.findings[0].notebook)
+    assert "<code>4_other.ipynb</code>: The notebook was not handed in." in html
+
+
+def test_a_picture_in_a_written_answer_is_a_picture() -> None:
+    png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
+    cell = new_markdown_cell("See ![my sketch](attachment:a.png)")
+    cell.attachments = {"a.png": {"image/png": png}}
+    shown = inert.markdown(cell.source, cell.attachments)
+    assert f'src="data:image/png;base64,{png}"' in shown
 
 
 def test_the_page_does_without_notebook_and_graph() -> None:

@@ -1,6 +1,6 @@
 """The page a student reads: a table, the graph, and a verdict beside each answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
@@ -95,7 +95,7 @@ def page(
         maker.sheet(
             stem,
             [f for f in findings if f.notebook == stem],
-            tuple(sentence(say(note, language)) for note in report.problems.get(stem, ())),
+            (*_problems(report, stem, language), *(_absent(report, language) if only else ())),
             notebooks.get(stem),
             edges.get(stem),
             number,
@@ -123,6 +123,19 @@ def page(
         sheets=sheets,
         legend=[(shown(v, language), meaning_of(v, language)) for v in Verdict],
     )
+
+
+def _problems(report: Report, stem: str, language: str) -> Iterator[Markup]:
+    """What is odd about a notebook."""
+    return (sentence(say(note, language)) for note in report.problems.get(stem, ()))
+
+
+def _absent(report: Report, language: str) -> Iterator[Markup]:
+    """The notebooks that were not handed in, which have no page of their own to say so."""
+    for stem, notes in report.problems.items():
+        for note in notes:
+            if note.code == "missing":
+                yield sentence(f"`{stem}.ipynb`: {say(note, language)}")
 
 
 def _score(findings: Sequence[Finding], marks: Marks | None, language: str) -> str:

@@ -1,14 +1,11 @@
 """nbgrader's gradebook: what it knows of one assignment, and a transaction for each submission."""
 
-import datetime
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sql
 from nbgrader.api import (
@@ -27,26 +24,10 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError
 
 from handgrad.errors import UserError
 from handgrad.store.database import told
-
-if TYPE_CHECKING:
-    from handgrad.store.rows import Penalties, Sheet
+from handgrad.store.rows import Penalties, Rows, Sheet, parsed_time
+from handgrad.store.structure import Structure
 
 _LOCK_SECONDS = 30.0  # how long somebody else may write before we give up
-
-
-@dataclass(frozen=True, slots=True)
-class Structure:
-    """What an assignment is made of; all ids are the gradebook's own.
-
-    Cells are by notebook stem and grade id.
-    """
-
-    assignment: str
-    duedate: datetime.datetime | None
-    notebooks: Mapping[str, str]  # by stem
-    grades: Mapping[tuple[str, str], str]
-    comments: Mapping[tuple[str, str], str]
-    points: Mapping[tuple[str, str], float]
 
 
 class Gradebook:
@@ -170,15 +151,13 @@ class Gradebook:
         self,
         student: str,
         timestamp: str,
-        sheets: "Mapping[str, Sheet]",
-        penalties: "Penalties | None" = None,
+        sheets: Mapping[str, Sheet],
+        penalties: Penalties | None = None,
     ) -> None:
         """Write one submission's rows, all of them or none; see `rows`.
 
         Without any sheet the student and an ungraded submission are entered.
         """
-        from handgrad.store.rows import Rows, parsed_time
-
         stamp = parsed_time(timestamp.strip(), student)
         for last in (False, True):
             try:

@@ -18,7 +18,7 @@ from nbgrader.api import (
 from sqlalchemy.engine import Connection
 
 from handgrad.errors import UserError
-from handgrad.store.gradebook import Structure
+from handgrad.store.structure import Structure
 
 
 @dataclass(frozen=True, slots=True)
