@@ -80,10 +80,12 @@ class Scenarios:
     def plan(self, takes: Mapping[str, tuple[str, ...]]) -> Plan:
         """The runs that judging needs, and the public one; `takes` names variables by test cell."""
         short = {name: self.exercise.public[name] for name in self.exercise.shortened}
-        runs = [Run(PUBLIC, short, display=True)]
+        # Functions of given cells read the parameters, so these are put back in every run.
+        public = tuple(self.exercise.public)
+        runs = [Run(PUBLIC, short, restore=public, display=True)]
         for name, reference in self.references.items():
             varied = self._varied(name)
-            runs.append(Run(f"{name}/chain", varied))
+            runs.append(Run(f"{name}/chain", varied, restore=public))
             if name in self.deciding and reference.exchanged:
                 runs.append(
                     self._alone_run(f"{name}/alone", varied | short, reference.replacements)
