@@ -72,6 +72,24 @@ def test_what_the_chain_never_reached_is_tapped_by_its_text(jail: Executor) -> N
     assert values(evidence, "dx", "alone") == REPLACED.flatten().tolist()
 
 
+FINISHED_BY = {
+    "a last expression": "dx = torch.zeros_like(dy)\ndx.add_(dy)",
+    "a statement": "dx = torch.zeros_like(dy)\ndx += dy",
+}
+
+
+@pytest.mark.parametrize("code", FINISHED_BY.values(), ids=FINISHED_BY)
+@pytest.mark.parametrize("closely", ["", "; globals()"], ids=["", "watched closely"])
+def test_what_an_error_left_half_made_in_the_chain_is_tapped_where_it_is_whole(
+    jail: Executor, code: str, closely: str
+) -> None:
+    first = f"dy = 2 * y if seed != 5 else None{closely}"
+    broken = code.replace("zeros_like(dy)", "zeros_like(x)")
+    evidence = play(jail, cells(dy=first, dx=broken))
+    assert cell(evidence, 12, "chain").status == "raised"
+    assert values(evidence, "dx", "alone") == REPLACED.flatten().tolist()
+
+
 def test_the_value_that_stands_at_the_check_is_the_one_that_counts(jail: Executor) -> None:
     evidence = play(jail, cells(dy="dy = 2 * y; dx = dy * 1; dy = dy * 0"))
     assert not any(values(evidence, "dy", "chain"))
@@ -154,5 +172,5 @@ def test_a_cell_with_one_answer_is_left_as_it_is(code: str) -> None:
 )
 def test_no_tap_makes_a_name_local_to_a_function(code: str) -> None:
     body = ast.parse(code).body
-    assert place(body, 0, "", ASKED, False) == ()
+    assert place(body, None, 0, "", ASKED, False) == ()
     assert ast.unparse(body) == ast.unparse(ast.parse(code).body)

@@ -57,7 +57,7 @@ def compiled(cell: Cell, asked: frozenset[str] = frozenset(), *, closely: bool =
     try:
         body, last = _parted(cell.source, name)
         if asked:
-            taps = place(body, cell.index, cell.grade_id, asked, closely)
+            taps = place(body, last, cell.index, cell.grade_id, asked, closely)
         code = _compiled(body, last, name)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         return CellCode(cell, error=error)

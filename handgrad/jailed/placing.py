@@ -8,7 +8,7 @@ Site = tuple[int, int]  # the cell's index, and a number within it
 TAP = "__tap__"
 """The builtin that taps call."""
 END = -1
-"""The number of the tap behind a whole cell, which is in no tree."""
+"""The number of the tap behind a whole cell, in no tree; an error keeps it from being reached."""
 
 _SCOPES = (
     ast.FunctionDef,
@@ -39,9 +39,16 @@ class Tap:
 
 
 def place(
-    body: list[ast.stmt], cell: int, own: str, asked: frozenset[str], closely: bool
+    body: list[ast.stmt],
+    last: ast.expr | None,
+    cell: int,
+    own: str,
+    asked: frozenset[str],
+    closely: bool,
 ) -> tuple[Tap, ...]:
     """Put taps into the statements of a cell, in place; those that were put.
+
+    Behind the cell's `last` expression stands the tap at its end, which is in no tree.
 
     A cell that changes its `own` variable only gets none at its top level: the end of the cell says
     as much. `closely`: something in the notebook changes variables that no syntax tree shows.
@@ -50,8 +57,12 @@ def place(
     for node in list(ast.walk(ast.Module(body, []))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             placing.function(node)
-    if closely or not _made(body, asked) <= {own}:
+    whole = body if last is None else [*body, ast.Expr(last)]
+    if closely or not _made(whole, asked) <= {own}:
+        at_end = frozenset() if last is None else _made([ast.Expr(last)], asked)
         body[:] = placing.top(body)
+        if at_end:
+            placing.taps.append(Tap((cell, END), at_end))
     return tuple(placing.taps)
 
 

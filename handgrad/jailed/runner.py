@@ -202,7 +202,8 @@ class _State:
             result = _result(code, "ok")
         else:
             result = self._execute(position, code)
-            self.reach(cell.index, END)
+            if result["status"] == "ok":
+                self.reach(cell.index, END)
         if cell.parameters:
             self.namespace.update(self.run.parameters)
         for name in takes:

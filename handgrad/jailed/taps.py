@@ -5,6 +5,7 @@ takes its answer there, and puts the run's replacement in its place, so that eve
 the replacement, in the same cell and in the same function too.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from handgrad.jailed import answers
 from handgrad.jailed.cellcode import CellCode, Namespace
-from handgrad.jailed.placing import Site
+from handgrad.jailed.placing import END, Site
 
 WHOLE = -1  # in the place of a draw's number: the answer is not stacked
 _MOST_HITS = 64  # of one tap in a function whose values are kept for comparison
@@ -68,7 +69,7 @@ class Taps:
             for site, tap in self.taps.items()
             if name in tap.made and not tap.name and site[0] < before
         ]
-        return [(max(sites), 1)] if sites else []
+        return [(max(sites, key=_in_order), 1)] if sites else []
 
 
 @dataclass(slots=True)
@@ -126,6 +127,11 @@ class Watching:
     def checked(self, name: str) -> None:
         """The variable's test cell is reached: what it holds is what counts."""
         self._open.discard(name)
+        written = self._taps.last_written(name)
+        if written and not self._hits[written[0][0]]:
+            self.found.top.pop(
+                name, None
+            )  # an error came before the statement that would finish it
         value = answers.copy_of(self._namespace.get(name))
         if value is None:
             return
@@ -210,6 +216,11 @@ class Exchanging:
         tensors = [each for _, each in sorted(parts.items()) if each is not None]
         alike = len({each.shape for each in tensors}) == 1
         return torch.stack(tensors) if alike and len(tensors) == len(self._replace[name]) else None
+
+
+def _in_order(site: Site) -> tuple[int, float]:
+    cell, number = site
+    return cell, math.inf if number == END else number
 
 
 def _equal(one: Tensor, other: Tensor | None) -> bool:
