@@ -90,6 +90,24 @@ def test_what_an_error_left_half_made_in_the_chain_is_tapped_where_it_is_whole(
     assert values(evidence, "dx", "alone") == REPLACED.flatten().tolist()
 
 
+BELOW_ZEROS = {
+    "changed in place": "dy += above",
+    "bound again": "dy = dy + above",
+    "row by row": "dx = dy * 0\nfor i in range(n):\n    dy[i] += above[i]\n    dx[i] += 0",
+}
+
+
+@pytest.mark.parametrize("code", BELOW_ZEROS.values(), ids=BELOW_ZEROS)
+def test_below_zeros_a_gradient_is_tapped_where_it_is_whole(jail: Executor, code: str) -> None:
+    """Where a mistake above leaves zeros, what finishes a gradient does not change its value."""
+    above = "above = 2 * y * (seed != 5)\ndy = torch.zeros_like(y)\n"
+    evidence = play(jail, cells(dy=f"{above}{code}\ndx = dy * 1", dx="pass"))
+    assert not any(values(evidence, "dy", "chain"))
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(6))
+    torch.testing.assert_close(answer(evidence, "dy", "alone").tensor, 2 * x.tanh())
+    assert values(evidence, "dx", "alone") == REPLACED.flatten().tolist()
+
+
 def test_the_value_that_stands_at_the_check_is_the_one_that_counts(jail: Executor) -> None:
     evidence = play(jail, cells(dy="dy = 2 * y; dx = dy * 1; dy = dy * 0"))
     assert not any(values(evidence, "dy", "chain"))

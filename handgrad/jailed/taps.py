@@ -89,6 +89,7 @@ class Watching:
         self._seen: dict[str, _Seen] = {}
         self._hits: Counter[Site] = Counter()
         self._given: dict[str, list[tuple[Hit, Tensor]]] = {}
+        self._latest: Hit | None = None  # at which any gradient was made or changed
         self.found = Found()
 
     def reach(self, cell: int, number: int, name: str = "", value: object = None) -> object:
@@ -119,10 +120,17 @@ class Watching:
             self._seen[name] = _Seen(value, version, copy)
             if value is None:
                 self.found.top.pop(name, None)
-            elif not kept:
-                self.found.top[name] = [hit]
-            elif seen is not None and value is not seen.value:
-                self.found.top[name].append(hit)
+            elif seen is None or not kept or version != seen.version or value is not seen.value:
+                self._made(name, hit, kept and seen is not None and value is not seen.value)
+
+    def _made(self, name: str, hit: Hit, again: bool) -> None:
+        """The gradient is whole from here on. Below a mistake all may be zeros, so a value that stayed
+        says nothing: `dx += 0` may be what finishes it. Of one bound `again`, another gradient
+        may have been made meanwhile, and then it counts as it was.
+        """
+        hits = self.found.top.get(name, [])
+        self.found.top[name] = [*hits, hit] if again and hits[-1:] != [self._latest] else [hit]
+        self._latest = hit
 
     def checked(self, name: str) -> None:
         """The variable's test cell is reached: what it holds is what counts."""
