@@ -190,6 +190,7 @@ HONEST: Mapping[str, Callable[[Path], None]] = {
     "own dtype below": all_of(put(DTYPE, "test_dlogits"), ONE, TWO),
     "own batch size": all_of(put("batch_size = 4", "given_init"), ONE, TWO, THREE),
     "own batch size below": all_of(put("batch_size = n_hidden = 4", "dlogits"), ONE, TWO),
+    "own batch size below the first checks": all_of(put("batch_size = n = 4", "test_dW2"), FOUR),
     "own draws": all_of(
         put("ix = torch.randint(0, 100, (4,), generator=g)", "given_batch"), ONE, TWO, THREE
     ),

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from torch import Tensor
@@ -80,12 +80,11 @@ class Scenarios:
     def plan(self, takes: Mapping[str, tuple[str, ...]]) -> Plan:
         """The runs that judging needs, and the public one; `takes` names variables by test cell."""
         short = {name: self.exercise.public[name] for name in self.exercise.shortened}
-        # Functions of given cells read the parameters, so these are put back in every run.
-        public = tuple(self.exercise.public)
-        runs = [Run(PUBLIC, short, restore=public, display=True)]
+        read = tuple(self._read_by_functions())
+        runs = [Run(PUBLIC, short, restore=read, display=True)]
         for name, reference in self.references.items():
             varied = self._varied(name)
-            runs.append(Run(f"{name}/chain", varied, restore=public))
+            runs.append(Run(f"{name}/chain", varied, restore=read))
             if name in self.deciding and reference.exchanged:
                 runs.append(
                     self._alone_run(f"{name}/alone", varied | short, reference.replacements)
@@ -96,6 +95,13 @@ class Scenarios:
                 key, replaced = f"{first}/alone/{upstream}", self.first.redrawn(upstream)
                 runs.append(self._alone_run(key, self._varied(first), replaced))
         return Plan(self.notebook, tuple(runs), takes)
+
+    def _read_by_functions(self) -> Iterator[str]:
+        """The numbers that given functions read: put back in every run, lest an own cell change them."""
+        yield from self.exercise.public
+        if self.exercise.stacked:
+            constants = vars(self.first.draws[0].constants)
+            yield from (name for name, value in constants.items() if isinstance(value, int | float))
 
     def _varied(self, name: str) -> dict[str, int | float]:
         scenario = next(s for s in self.exercise.scenarios if s.name == name)
@@ -109,9 +115,9 @@ class Scenarios:
         given = [*graph.leaves, *(step.name for step in graph.steps)]
         constants = list(vars(self.first.draws[0].constants))
         replace = {f"d{name}": tensor for name, tensor in replacements.items()}
-        # A function is handed its values: there is nothing that another cell could change.
-        restore = () if self.exercise.stacked else (*given, *constants, *self.exercise.public)
-        return Run(key, parameters, replace, restore)
+        # A function is handed its values: another cell could change the numbers only.
+        values = () if self.exercise.stacked else (*given, *constants)
+        return Run(key, parameters, replace, (*values, *self._read_by_functions()))
 
     def _redrawn(self) -> list[str]:
         """The upstream gradients, by step, of all gradients that are undetectable in the chain."""
