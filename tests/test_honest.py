@@ -119,7 +119,7 @@ def test_what_was_odd_is_said(course: Path, name: str, code: str) -> None:
 def test_an_answer_below_its_check_is_told_that_it_came_late(course: Path) -> None:
     late = [f for f in report(course, "answers below all tests").findings if f.points is None]
     assert len(late) == 26
-    assert {note.code for finding in late for note in finding.diagnoses} == {"late"}
+    assert {note.code for finding in late for note in finding.diagnoses} == {"after_its_check"}
 
 
 def test_a_package_that_the_grader_lacks_is_named(course: Path) -> None:

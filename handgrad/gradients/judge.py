@@ -102,7 +102,7 @@ class _Case:
     def _excuse(self) -> Note | None:
         """Why an answer that is not there may be none of the student's doing."""
         if any(answer.kind == "late" for answer in self._chain):
-            return Note("late")
+            return Note("after_its_check")
         missing = any(answer.kind == "missing" for answer in self._chain)
         if missing and self.alone is not _Standing.RIGHT:
             return self.answers.lacking(self._key("chain"), self.gradient)

@@ -279,7 +279,7 @@ def _number_in_proc(pid: int) -> int:
 def _quoted(words: str) -> str:
     """Why a process ended that was in no cell; its last words may be the student's."""
     said = " ".join(words.split())
-    return "its process ended early" + (f', and said: "{said}"' if said else "")
+    return f'its process ended early, and said: "{said}"' if said else "its process ended early"
 
 
 def filled(folder: Path, pid: int, most: int) -> tuple[int, int]:

@@ -158,7 +158,7 @@ import os
 for _ in range(1_000_000): os.mkdir('d'); os.chdir('d')""",
     "fill memory of its own": """\
 kept = []
-for _ in range(1024): kept.append(bytearray(b'x') * (1 << 20))""",
+for _ in range(8192): kept.append(bytearray(b'x') * (1 << 20))""",
     "fill memory and make it read-only": _SYSCALL
     + """
 import mmap, time
