@@ -407,7 +407,7 @@ JUDGEMENT: dict[str, Attack] = {
         "dh = torch.zeros(1).expand(1_000_000, 1_000_000)",
         "dh unusable",
     ),
-    "answer_many_axes": answer("sixty axes", "dh = torch.zeros([1] * 60)", "dh shape"),
+    "answer_many_axes": answer("sixty axes", "dh = torch.zeros([1] * 60)", "dh unusable"),
     "answer_empty": answer("no entry at all", "dh = torch.zeros(0, 64)", "dh shape"),
     "answer_sparse": answer("sparse", "dh = (dlogits @ W2.T).to_sparse()", "dh unusable"),
     "answer_meta": answer(
@@ -754,7 +754,7 @@ JUDGEMENT: dict[str, Attack] = {
                 open("/tmp/@MARK@", "w").write("@MARK@")
             os._exit(0)
         """,
-        "dh largest_error",
+        "dh raised",
     ),
     # -- end it all
     "sys_exit": answer(

@@ -480,7 +480,7 @@ KNOWING: dict[str, Attack] = {
     "other_exercise_by_autograd": answer(
         "autograd where the whole exercise is one line",
         "dlogits = logits.grad",
-        "dlogits raised",
+        "dlogits skipped",
         "Tensor.grad",
         stem=TWO,
         cell="dlogits",

@@ -139,16 +139,14 @@ LUCK: dict[str, Attack] = {
         cell="dlogprobs",
     ),
     "notebook_renamed": Attack(
-        "a name of the student's own: no mark and no zero",
+        "a name of the student's own: taken, as only one file can be meant",
         files=renamed,
-        untold=frozenset({TWO}),
-        reads=("renamed",),
+        reads=("found_as",),
     ),
     "notebook_renamed_twice": Attack(
-        "two files of other names: which of them counts is for a person to say",
+        "the same file under two other names: either is meant",
         files=renamed_twice,
-        untold=frozenset({TWO}),
-        reads=("renamed",),
+        reads=("found_as",),
     ),
     "notebook_missing": Attack("one notebook is not there", stems=(ONE,), reads=("missing",)),
     "notebook_twice": Attack(

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from attacks.attack import ONE, THREE, TWO, Attack, Scene, answer, code
+from attacks.attack import FOUR, ONE, THREE, TWO, Attack, Scene, answer, code
 from attacks.judgement import extra, on
 
+NO_ID = "this cannot be a student's (id|folder): .* letters, digits"
 RIGHT = """
 dlogits = F.softmax(logits, 1)
 dlogits[range(n), Yb] -= 1
@@ -471,7 +472,12 @@ MACHINE: dict[str, Attack] = {
         untold=frozenset({TWO}),
         reads=("unreadable",),
     ),
-    "odd_file_names": Attack("files of names that break scripts", files=odd_names, stems=(TWO,)),
+    "odd_file_names": Attack(
+        "files of names that break scripts: any of them may be a notebook that is missing",
+        files=odd_names,
+        stems=(TWO,),
+        untold=frozenset({ONE, THREE, FOUR}),
+    ),
     "deep_folder": Attack("five hundred folders in one another", files=deep_folder, stems=(TWO,)),
     # -- the TA's browser, terminal and spreadsheet
     "html_in_outputs": harmless(
@@ -508,13 +514,22 @@ MACHINE: dict[str, Attack] = {
         hides=UNSAFE,
     ),
     "id_is_a_formula": Attack(
-        "an id that a spreadsheet obeys", stems=(TWO,), student='=HYPERLINK("x","y")'
+        "an id that a spreadsheet obeys",
+        stems=(TWO,),
+        student='=HYPERLINK("x","y")',
+        refused=NO_ID,
     ),
     "id_is_html": Attack(
-        "an id that a browser obeys", stems=(TWO,), student="<img src=x onerror=alert(1)>"
+        "an id that a browser obeys",
+        stems=(TWO,),
+        student="<img src=x onerror=alert(1)>",
+        refused=NO_ID,
     ),
     "id_is_sql": Attack(
-        "an id that a careless database obeys", stems=(TWO,), student="x'; DROP TABLE grade; --"
+        "an id that a careless database obeys",
+        stems=(TWO,),
+        student="x'; DROP TABLE grade; --",
+        refused=NO_ID,
     ),
     "id_is_an_option": Attack("an id that a command obeys", stems=(TWO,), student="--force"),
     "id_climbs": Attack(
@@ -527,16 +542,16 @@ MACHINE: dict[str, Attack] = {
         "an id that cannot be seen",
         stems=(TWO,),
         student="a\u202ehonest",
-        refused="invisible character",
+        refused=NO_ID,
     ),
     "id_writes_to_the_terminal": Attack(
         "an id that a terminal obeys",
         stems=(TWO,),
         student="\x1b[2Jx",
-        refused="invisible character",
+        refused=NO_ID,
     ),
     "id_is_a_pattern": Attack(
-        "an id that means everybody", stems=(TWO,), student="*", refused="pattern"
+        "an id that means everybody", stems=(TWO,), student="*", refused=NO_ID
     ),
 }
 
