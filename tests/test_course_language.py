@@ -31,8 +31,9 @@ TWO, THREE = STEMS[1:3]
 def speaking(root: Path, language: str, assignment: str = ASSIGNMENT) -> Path:
     """The course with that language set, and nothing else."""
     settings = root / "graders" / assignment / "assignment.toml"
-    old = settings.read_text(encoding="utf-8") if settings.exists() else 'language = "en"\n'
-    settings.write_text(re.sub(r'(?m)^language = "\w+"', f'language = "{language}"', old))
+    old = settings.read_text(encoding="utf-8")
+    others = re.sub(r'(?m)^language = "\w+".*\n', "", old)
+    settings.write_text(f'language = "{language}"\n{others}', encoding="utf-8")
     return root
 
 

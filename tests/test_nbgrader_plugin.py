@@ -226,6 +226,7 @@ def test_a_session_without_a_sandbox_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_course(tmp_path / "c", ["in_time"])
+    monkeypatch.setenv("HANDGRAD_SANDBOX", "bubblewrap")  # or the other one would do
     monkeypatch.setenv("HANDGRAD_BWRAP", "/bin/false")
     broken = Session(root, ASSIGNMENT)
     try:
