@@ -321,7 +321,12 @@ if "HANDGRAD_INNER" not in os.environ:  # it links a gigabyte, and may link only
             f" for p in ('/site/0', {str(site)!r})],"
             " os.listdir('/site/0/handgrad'), importlib.util.find_spec('handgrad.gradients'))"
         )
-        code = f"import jailed\nwith jailed.executor() as jail:\n    print(jailed.tried(jail, {look!r})[1])"
+        code = (
+            "import dataclasses, jailed\n"
+            "limits = dataclasses.replace(jailed.LIMITS, cell_seconds=20.0)\n"  # from a cold disk
+            "with jailed.executor(limits) as jail:\n"
+            f"    print(jailed.tried(jail, {look!r})[1])"
+        )
         done = subprocess.run(
             [tmp_path / "venv/bin/python", "-c", code],
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
