@@ -329,7 +329,7 @@ if "HANDGRAD_INNER" not in os.environ:  # it links a gigabyte, and may link only
         )
         done = subprocess.run(
             [tmp_path / "venv/bin/python", "-c", code],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+            env={**os.environ, SETTING: "bubblewrap", "PYTHONPATH": str(Path(__file__).parent)},
             cwd=tmp_path,
             capture_output=True,
             text=True,
