@@ -301,7 +301,10 @@ def test_an_environment_in_a_path_with_spaces_works(tmp_path: Path) -> None:
 
 if "HANDGRAD_INNER" not in os.environ:  # it links a gigabyte, and may link only what is its own
 
-    def test_graders_that_a_wheel_put_beside_torch_are_not_in_the_jail(tmp_path: Path) -> None:
+    @pytest.mark.parametrize("sandbox", SANDBOXES)
+    def test_graders_that_a_wheel_put_beside_torch_are_not_in_the_jail(
+        tmp_path: Path, sandbox: str
+    ) -> None:
         """An environment of its own, in which this package is installed and not merely pointed to."""
         subprocess.run(
             [sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True
@@ -315,12 +318,21 @@ if "HANDGRAD_INNER" not in os.environ:  # it links a gigabyte, and may link only
         shutil.copytree(PACKAGE, site / "handgrad", ignore=shutil.ignore_patterns("__pycache__"))
         (site / "handgrad/graders").mkdir()
         (site / "handgrad/graders/mistakes.py").write_text("secret = 1")
-        look = (
-            "import importlib.util, os\n"
-            "print([os.path.exists(f'{p}/handgrad/gradients/judge.py')"
-            f" for p in ('/site/0', {str(site)!r})],"
-            " os.listdir('/site/0/handgrad'), importlib.util.find_spec('handgrad.gradients'))"
-        )
+        hidden = [str(site / "handgrad" / each) for each in ("graders/mistakes.py", "verdict.py")]
+        look, seen = {
+            "bubblewrap": (
+                "import importlib.util, os\n"
+                "print([os.path.exists(f'{p}/handgrad/gradients/judge.py')"
+                f" for p in ('/site/0', {str(site)!r})],"
+                " os.listdir('/site/0/handgrad'), importlib.util.find_spec('handgrad.gradients'))",
+                "[False, False] [] None",
+            ),
+            "landlock": (  # which cannot hide that a file exists
+                "def shut(path):\n    try:\n        open(path)\n    except PermissionError:\n"
+                f"        return True\nprint([shut(path) for path in {hidden!r}])",
+                "[True, True]",
+            ),
+        }[sandbox]
         code = (
             "import dataclasses, jailed\n"
             "limits = dataclasses.replace(jailed.LIMITS, cell_seconds=20.0)\n"  # from a cold disk
@@ -329,13 +341,13 @@ if "HANDGRAD_INNER" not in os.environ:  # it links a gigabyte, and may link only
         )
         done = subprocess.run(
             [tmp_path / "venv/bin/python", "-c", code],
-            env={**os.environ, SETTING: "bubblewrap", "PYTHONPATH": str(Path(__file__).parent)},
+            env={**os.environ, SETTING: sandbox, "PYTHONPATH": str(Path(__file__).parent)},
             cwd=tmp_path,
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.stdout.strip() == "[False, False] [] None", done.stderr
+        assert done.stdout.strip() == seen, done.stderr
 
 
 @pytest.mark.parametrize("bwrap", _bwraps(), ids=lambda path: Path(path).parent.as_posix())

@@ -142,7 +142,6 @@ def confine(reach: Files, limits: Limits, files: Mapping[str, bytes], worker: in
     seccomp.no_new_privileges()
     _no_capabilities()
     lay_out(files, reach.scratch / HOME.name)
-    bound(limits, counted=False)
     refuse_processes()
     own = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in (reach.scratch, os.devnull)]
     proc = os.open("/proc/self", os.O_PATH | os.O_CLOEXEC)
@@ -150,6 +149,9 @@ def confine(reach: Files, limits: Limits, files: Mapping[str, bytes], worker: in
     allowed += [(fd, landlock.READ_DIR) for fd in reach.listable]
     allowed += [(own[0], landlock.everything()), (own[1], landlock.READ | landlock.WRITE_FILE)]
     landlock.restrict(allowed)
+    for fd, _ in allowed:  # hundreds, where this package lies among others that may be read
+        os.close(fd)
+    bound(limits, counted=False)
 
 
 def refuse_processes() -> None:
