@@ -187,11 +187,13 @@ class _Case:
     def _could_not_tell(self) -> Finding:
         why = self.answers.evidence.trouble or "a hidden run did not reach its test cell"
         note = self.answers.unjudged or self._excuse or Note("trouble", {"why": why})
-        return self._said(Verdict.COULD_NOT_TELL, None, diagnoses=(note,))
+        return self.gradient.finding(Verdict.COULD_NOT_TELL, None, diagnoses=(note,))
 
     def _not_attempted(self) -> Finding:
         skipped = any(answer.kind == "skipped" for answer in self._chain)
-        return self._said(Verdict.NOT_ATTEMPTED, 0.0, remarks=(Note("skipped"),) * skipped)
+        return self.gradient.finding(
+            Verdict.NOT_ATTEMPTED, 0.0, remarks=(Note("skipped"),) * skipped
+        )
 
     def _right(self, *more: Note) -> Finding:
         remarks = []
@@ -201,7 +203,7 @@ class _Case:
             remarks.append(Note("aliased"))
         remarks += self._other_sizes()
         error = max(c.error for c in self._compared)
-        return self._said(Verdict.RIGHT, 1.0, error, remarks=(*remarks, *more))
+        return self.gradient.finding(Verdict.RIGHT, 1.0, error, remarks=(*remarks, *more))
 
     def _right_in_the_chain_only(self) -> Finding:
         """A short cut that takes no notice of its input; or a mistake that the chain cannot show."""
@@ -222,7 +224,7 @@ class _Case:
         if flat:
             remarks.append(Note("flat_shape", _shapes(flat[0].got, flat[0].wanted.want)))
         share = self.settings.right_step_share
-        return self._said(Verdict.RIGHT_STEP, share, error, remarks=tuple(remarks))
+        return self.gradient.finding(Verdict.RIGHT_STEP, share, error, remarks=tuple(remarks))
 
     def _wrong_alone(self, named: tuple[Note, ...]) -> Finding:
         worst, seen = max(self._alone, key=lambda one: one[0].error)
@@ -333,21 +335,11 @@ class _Case:
 
     def _unspread(self, error: float, shapes: dict[str, str]) -> Finding:
         share, note = self.settings.unspread_share, Note("unspread", shapes)
-        return self._said(Verdict.WRONG, share, error, diagnoses=(note,))
+        return self.gradient.finding(Verdict.WRONG, share, error, diagnoses=(note,))
 
     def _wrong(self, error: float | None, diagnoses: tuple[Note, ...]) -> Finding:
         finite = error if error is not None and error < float("inf") else None
-        return self._said(Verdict.WRONG, 0.0, finite, diagnoses=diagnoses)
-
-    def _said(
-        self,
-        verdict: Verdict,
-        share: float | None,
-        error: float | None = None,
-        remarks: tuple[Note, ...] = (),
-        diagnoses: tuple[Note, ...] = (),
-    ) -> Finding:
-        return self.gradient.finding(verdict, share, error, remarks, diagnoses)
+        return self.gradient.finding(Verdict.WRONG, 0.0, finite, diagnoses=diagnoses)
 
 
 def _is_zero(answer: Answer) -> bool:
