@@ -1,6 +1,8 @@
 """How cells run: what honest notebooks do, what is shown, time that runs out, processes that die."""
 
 import base64
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -420,8 +422,11 @@ def test_the_student_can_change_every_name_we_use_and_hurts_nobody_else(jail: Ex
     assert play(jail, cells()).trouble == ""
 
 
-def test_the_worker_stays_small(jail: Executor) -> None:
+def test_the_worker_stays_small_beside_torch_itself(jail: Executor) -> None:
+    """Builds of torch differ by hundreds of MiB: what counts is what the worker adds to its own."""
     for _ in range(5):
         play(jail, cells())
     largest = max(p.memory_info().rss for p in psutil.Process().children(recursive=True))
-    assert largest < 600 << 20
+    tells = "import psutil, torch; print(psutil.Process().memory_info().rss)"
+    bare = subprocess.run([sys.executable, "-c", tells], capture_output=True, check=True)
+    assert largest < int(bare.stdout) + (150 << 20)
