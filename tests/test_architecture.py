@@ -51,8 +51,8 @@ IMPORTERS: Mapping[str, str] = {
     "filelock": "lock",
     "msgspec": "records settings reportfiles dask_cluster",
     "PIL": "picture",
-    "nbgrader": "names course course_language course_url gradebook rows roster autograde generate_feedback "
-    "collectors archives exporters release",
+    "nbgrader": "names course course_language course_url gradebook rows roster rosterfile autograde "
+    "generate_feedback collectors archives exporters release",
     "sqlalchemy": "names database gradebook rows autograde",
     "dask": "dask_cluster",
     "distributed": "dask_cluster",

@@ -105,6 +105,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_course(take)
     take.set_defaults(run=_import)
 
+    roster = commands.add_parser("roster", help="enter a CSV file of students into the gradebook")
+    roster.add_argument("file", type=Path)
+    _add_course(roster)
+    roster.set_defaults(run=_roster)
+
     restore = commands.add_parser("restore", help="put a copy of the gradebook back")
     restore.add_argument("copy", type=Path, nargs="?", help="default: the newest sound one")
     _add_course(restore)
@@ -280,6 +285,16 @@ def _import(options: argparse.Namespace) -> int:
         for note in notes:
             print(f"{where}: {say(note, 'en')}" if where else say(note, "en"))
     print(f"{done.folder} is ready: run `handgrad grade {options.assignment}`")
+    return 0
+
+
+def _roster(options: argparse.Namespace) -> int:
+    from handgrad.store.course import Course
+    from handgrad.store.rosterfile import enter, read_roster
+
+    students = read_roster(options.file)
+    enter(Course(_course(options)), students)
+    print(f"{len(students)} students of {options.file} are in the gradebook")
     return 0
 
 
