@@ -13,12 +13,14 @@ from handgrad.limits import Limits
 
 Language = Literal["en", "zh"]
 FeedbackLevel = Literal["verdict", "question", "full"]
+Visibility = Literal["visible", "after_due_date", "after_published", "hidden"]  # Gradescope's words
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "language": get_args(Language),
     "feedback": get_args(FeedbackLevel),
+    "visibility": get_args(Visibility),
 }
 # The keys of that file that speak of hidden runs; `handgrad.assignment` reads them.
 DECLARED = ("runs", "axes", "notebooks")
@@ -34,6 +36,7 @@ class Settings:
 
     language: Language = "en"
     feedback: FeedbackLevel = "question"
+    visibility: Visibility = "visible"
     right_step_share: Share = 1.0
     unspread_share: Share = 0.5
     limits: Limits = field(default_factory=Limits)

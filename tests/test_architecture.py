@@ -31,11 +31,12 @@ ARROWS: Mapping[str, tuple[str, ...]] = {
     "store": ("values", "notebooks"),
     "statistics": ("values", "store"),
     "pages": ("values", "gradients", "notebooks", "store", "statistics"),
+    "platforms": ("values", "pages"),
     "batch": ("values", "notebooks", "assignment", "grading", "pages", "store"),
     "nbgrader": ("values", "notebooks", "assignment", "pages", "store", "batch"),
     "doors": (
         *("values", "sandbox", "notebooks", "lecture", "assignment", "grading"),
-        *("pages", "statistics", "store", "batch", "nbgrader"),
+        *("pages", "platforms", "statistics", "store", "batch", "nbgrader"),
     ),
 }
 # Imports within a function, against the arrow, and why.

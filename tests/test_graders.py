@@ -121,7 +121,8 @@ def test_a_failing_assert_changes_the_mark_by_every_door_alike(
     shutil.rmtree(course / "reports")
     run(course, "nbgrader", "autograde", NAME, "--student", "ada")
     marks["nbgrader autograde"] = points(course)
-    done = run(course, "handgrad", "check", str(folder / f"{STEM}.ipynb"), "--json")
+    check = ("handgrad", "check", str(folder / f"{STEM}.ipynb"), "--format", "json")
+    done = run(course, *check, status=1)
     marks["handgrad check"] = {
         each["name"]: each["points"] for each in json.loads(done.stdout)["gradients"]
     }

@@ -127,8 +127,8 @@ def test_a_lecture_notebook_is_marked_outside_the_repository(
     installed: Path, tmp_path: Path
 ) -> None:
     nbformat.write(lecture_style(), tmp_path / "m.ipynb")
-    done = run(installed, tmp_path, "check", "m.ipynb", "--json", "--html", "page.html")
-    assert done.returncode == 0, done.stderr
+    done = run(installed, tmp_path, "check", "m.ipynb", "--format", "json", "--html", "page.html")
+    assert done.returncode == 1, done.stderr
     found = {
         one["name"]: one["verdict"]
         for one in json.loads(done.stdout)["gradients"]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from handgrad import atomic
 from handgrad.assignment.source import Described
-from handgrad.errors import UserError
 from handgrad.grading.graded import Graded
 from handgrad.notebooks.intake import SECRET, TIMESTAMP, Submission, unjudged
 from handgrad.store.course import Course
@@ -99,16 +98,6 @@ class Ledger:
 def due_of(described: Described, submission: Submission) -> str:
     """A name for all that the marks of a submission rest on."""
     return hashlib.sha256(f"{described.digest} {submission.digest}".encode()).hexdigest()
-
-
-def nothing_there(described: Described, submission: Submission) -> UserError | None:
-    """What to say of a folder that holds none of the assignment's notebooks; None where it does."""
-    if set(described.release) - submission.absent:
-        return None
-    there = f", but {', '.join(submission.ignored[:5])}" if submission.ignored else ""
-    fact = f"no notebook of the assignment is there{there}"
-    cure = f"It should hold {', '.join(f'{stem}.ipynb' for stem in described.release)}"
-    return UserError(described.name, fact, cure)
 
 
 def sheets_of(described: Described, submission: Submission, graded: Graded) -> dict[str, Sheet]:

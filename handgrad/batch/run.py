@@ -17,7 +17,7 @@ from handgrad.errors import UserError
 from handgrad.grading import process
 from handgrad.grading.graded import Graded
 from handgrad.grading.workers import CallFailed, WorkerDied, Workers, cores
-from handgrad.notebooks.intake import Submission, take
+from handgrad.notebooks.intake import Submission, nothing_there, take
 from handgrad.pages.words import say
 from handgrad.store.lock import only_one
 from handgrad.verdict import Report, Verdict
@@ -259,7 +259,6 @@ class _Run:
 
     def _read(self, student: str) -> Submission | None:
         """What the student handed in; None, and told, where there is nothing to mark."""
-        from handgrad.batch.ledger import nothing_there
         from handgrad.store.rows import parsed_time
 
         described = self._described
@@ -271,10 +270,10 @@ class _Run:
                 described.settings.limits,
             )
             parsed_time(submission.timestamp.strip(), student)
-            error = nothing_there(described, submission)
+            error = nothing_there(submission, described.release, student)
             if error is not None:
                 self._ledger.enter(student, submission)
-                raise UserError(student, error.fact, error.cure)
+                raise error
         except UserError as error:
             self._fail(student, error)
             return None

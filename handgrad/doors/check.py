@@ -1,7 +1,8 @@
-"""One notebook, marked on its own: no gradebook, no course needed."""
+"""One notebook or one submission, marked on its own: no gradebook, no course needed."""
 
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,17 +10,21 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from handgrad.assignment.assignment import Assignment, names
+from handgrad.assignment.source import described
+from handgrad.batch.given_up import given_up
 from handgrad.errors import UserError
 from handgrad.grading.graded import Graded
 from handgrad.grading.pipeline import Pipeline, with_pipeline
-from handgrad.notebooks.intake import Submission
+from handgrad.notebooks.intake import Submission, nothing_there, take
 from handgrad.notebooks.matching import meant, slots_of
 from handgrad.notebooks.notebookfile import RawCell, parse
 from handgrad.notebooks.notebooknode import nbjson
 from handgrad.pages.table import table
-from handgrad.pages.words import say, tell, text
+from handgrad.pages.words import noted, say, tell, text
+from handgrad.platforms import github, gradescope, junit, prairielearn
 from handgrad.sandbox.launch import Launched
-from handgrad.verdict import Note, Report
+from handgrad.settings import Settings
+from handgrad.verdict import Note, Report, Verdict
 
 if TYPE_CHECKING:
     from handgrad.lecture.syllabus import Syllabus
@@ -47,25 +52,29 @@ def check(
     notebook: Path,
     course: Path | None,
     *,
+    name: str = "",
     sandboxed: bool = True,
     launched: Launched | None = None,
 ) -> Checked:
     """Grade one notebook file: one of a course, or the lecture's own; its cells tell which.
 
-    Raises UserError where the file cannot be read, or is no notebook of any assignment.
+    A folder is a submission, of the assignment `name`. Raises UserError where the file cannot be read, or
+    is no notebook of any assignment.
     """
+    if not sandboxed:
+        Console(stderr=True).print(
+            "[bold red]No sandbox:[/] this notebook's code runs with all your rights."
+        )
+    if notebook.is_dir():
+        return _check_folder(notebook, _assignment(course, name), sandboxed, launched)
     try:
         data = notebook.read_bytes()
     except OSError as error:
         raise UserError(
             str(notebook), f"it cannot be read ({error.strerror})", "Check the path"
         ) from None
-    known = _assignments(course)
+    known = _assignments(course, name)
     cells = parse(data, known[0].settings.limits, str(notebook)).cells
-    if not sandboxed:
-        Console(stderr=True).print(
-            "[bold red]No sandbox:[/] this notebook's code runs with all your rights."
-        )
     sources: Mapping[str, tuple[Note, ...]] = {}
     belonging = _belonging(cells, notebook, known)
     if belonging is not None:
@@ -90,10 +99,49 @@ def check(
     return Checked(assignment, graded, sources)
 
 
-def _assignments(course: Path | None) -> list[Assignment]:
+def _check_folder(
+    folder: Path, assignment: Assignment, sandboxed: bool, launched: Launched | None
+) -> Checked:
+    limits = assignment.settings.limits
+    submission = take(folder, assignment.release, assignment.files, limits)
+    if error := nothing_there(submission, assignment.release, str(folder)):
+        raise error
+    student = folder.resolve().name
+    return Checked(
+        assignment,
+        with_pipeline(
+            assignment,
+            lambda pipeline: pipeline.grade(student, submission),
+            sandboxed=sandboxed,
+            launched=launched,
+        ),
+    )
+
+
+def not_graded(path: Path, course: Path | None, name: str, why: str) -> Checked:
+    """What there is to say of a submission that `check` could not grade: nothing could be told.
+
+    Raises UserError where the assignment itself cannot be read.
+    """
+    assignment = _assignment(course, name)
+    if path.stem in assignment.exercises:
+        assignment = assignment.only(path.stem)
+    graded = given_up(described(assignment), path.resolve().name, Submission({}, {}), why)
+    return Checked(assignment, graded)
+
+
+def _assignment(course: Path | None, name: str) -> Assignment:
+    known = _assignments(course, name)
+    if len(known) > 1:
+        several = ", ".join(each.name for each in known)
+        raise UserError(str(course), f"it has several assignments: {several}", "Use --assignment")
+    return known[0]
+
+
+def _assignments(course: Path | None, name: str) -> list[Assignment]:
     if course is None:
-        return [Assignment.packaged(PACKAGED)]
-    known = names(course)
+        return [Assignment.packaged(name or PACKAGED)]
+    known = [name] if name else names(course)
     if not known:
         raise UserError(
             str(course), "no assignment has graders here", "Name a course with --course"
@@ -143,6 +191,29 @@ def _of_the_lecture(
         "it is neither a notebook of an assignment nor one of the lecture",
         "Check a notebook that was released, or the lecture's own with your answers in it",
     )
+
+
+RENDERED: Mapping[str, Callable[[Report, Settings], str]] = {
+    "github": github.render,
+    "gradescope": gradescope.render,
+    "junit": junit.render,
+    "prairielearn": prairielearn.render,
+}
+
+
+def rendered(checked: Checked, kind: str) -> str:
+    """The report in one of the formats that machines read."""
+    if kind == "json":
+        return json.dumps(as_json(checked), ensure_ascii=False, indent=2)
+    return RENDERED[kind](checked.report, checked.assignment.settings)
+
+
+def status(report: Report) -> int:
+    """The exit status that a report asks for: 0 all right, 1 something wrong, 2 could not tell."""
+    verdicts = {finding.verdict for finding in report.findings}
+    if Verdict.COULD_NOT_TELL in verdicts:
+        return 2
+    return 1 if verdicts - {Verdict.RIGHT, Verdict.RIGHT_STEP} else 0
 
 
 def as_json(checked: Checked) -> dict[str, object]:
@@ -195,18 +266,15 @@ def print_table(checked: Checked) -> None:
     """The report for a person: one line a gradient, then the sum."""
     settings = checked.assignment.settings
     console = Console(file=sys.stdout)
-    for where, notes in checked.sources.items():
-        for note in notes:
-            sentence = say(note, settings.language)
-            console.print(f"{where}: {sentence}" if where else sentence, markup=False, style="dim")
+    for line in noted(checked.sources, settings.language):
+        console.print(line, markup=False, style="dim")
     console.print(table(checked.report, settings.feedback, settings.language))
-    for where, notes in checked.report.problems.items():
-        for note in notes:
-            console.print(f"{where}: {say(note, settings.language)}", markup=False)
+    for line in noted(checked.report.problems, settings.language):
+        console.print(line, markup=False)
     if checked.report.integrity:
         console.print(text("report.integrity_about", settings.language), markup=False)
-    for line in checked.report.integrity:
-        console.print(f"  {line.notebook}: {line.what}: {line.line}", markup=False)
+    for one in checked.report.integrity:
+        console.print(f"  {one.notebook}: {one.what}: {one.line}", markup=False)
 
 
 def _said(notes: Mapping[str, tuple[Note, ...]], language: str) -> dict[str, list[str]]:

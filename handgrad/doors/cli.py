@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from itertools import chain
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from handgrad.sandbox.doctor import Check
 
 
+FORMATS = ("json", "junit", "github", "gradescope", "prairielearn")
+_NOT_DONE = 2  # with a format 1 says that an answer is wrong
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 if it did what was asked, 1 if a person has something to mend."""
     options = _parser().parse_args(arguments)
@@ -29,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except UserError as error:
         print(f"handgrad: {error}", file=sys.stderr)
-        return 1
+        return _NOT_DONE if getattr(options, "format", "") else 1
     except LostError as error:
         print(f"handgrad: {error}. Run the same command again", file=sys.stderr)
         return 1
@@ -55,9 +60,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"handgrad {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    check = commands.add_parser("check", help="grade one notebook, without a gradebook")
-    check.add_argument("notebook", type=Path)
-    check.add_argument("--json", action="store_true", help="print one JSON object")
+    check = commands.add_parser("check", help="grade one notebook or folder, without a gradebook")
+    check.add_argument("notebook", type=Path, help="a notebook, or a submission's folder")
+    check.add_argument("--assignment", default="", help="of which the folder is a submission")
+    check.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="print this, and exit with 0 (all right), 1 (something wrong) or 2 (could not tell)",
+    )
+    check.add_argument("--output", type=Path, metavar="FILE", help="write that to FILE instead")
     check.add_argument("--html", type=Path, metavar="FILE", help="write a page to FILE")
     _add_course(check)
     check.add_argument(
@@ -152,23 +163,39 @@ def _check(options: argparse.Namespace) -> int:
     with suppress(UserError):  # what there is to say about it is said when it is needed
         launched = launch(sandboxed=not options.no_sandbox)
     gc.disable()  # it would look at all of torch again and again
-    from handgrad.doors.check import as_html, as_json, check, print_table
+    from handgrad.doors.check import as_html, check, not_graded, print_table, rendered, status
 
     gc.freeze()
     gc.enable()
-    result = check(
-        options.notebook,
-        options.course or find_course(Path.cwd()),
-        sandboxed=not options.no_sandbox,
-        launched=launched,
-    )
+    course = options.course or find_course(Path.cwd())
+    try:
+        result = check(
+            options.notebook,
+            course,
+            name=options.assignment,
+            sandboxed=not options.no_sandbox,
+            launched=launched,
+        )
+    except Exception as error:
+        if not options.format:
+            raise
+        # A platform waits for a result: that nothing could be told, and why.
+        print(f"handgrad: {error}", file=sys.stderr)
+        if not isinstance(error, UserError | LostError):
+            traceback.print_exc()
+        why = error.fact if isinstance(error, UserError) else str(error)
+        result = not_graded(options.notebook, course, options.assignment, why)
     if options.html:
         atomic.write(options.html, as_html(result))
-    if options.json:
-        print(json.dumps(as_json(result), ensure_ascii=False, indent=2))
-    else:
+    if not options.format:
         print_table(result)
-    return 0
+        return 0
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write(options.output, rendered(result, options.format))
+    else:
+        print(rendered(result, options.format))
+    return status(result.report)
 
 
 def _grade(options: argparse.Namespace) -> int:

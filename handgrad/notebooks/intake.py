@@ -124,6 +124,19 @@ def take(
     )
 
 
+def nothing_there(
+    submission: Submission, release: "Mapping[str, NotebookNode]", where: str
+) -> UserError | None:
+    """What to say of a folder that holds none of the released notebooks; None where it does."""
+    if set(release) - submission.absent:
+        return None
+    there = f", but {', '.join(submission.ignored[:5])}" if submission.ignored else ""
+    fact = f"no notebook of the assignment is there{there}"
+    return UserError(
+        where, fact, f"It should hold {', '.join(f'{stem}.ipynb' for stem in release)}"
+    )
+
+
 def timestamp(folder: Path) -> str:
     """nbgrader's time stamp in a folder of anybody's, "" where there is none."""
     try:

@@ -44,7 +44,7 @@ def annotated(
             cell.outputs = _outputs(findings[grade_id], settings)
     problems = report.problems.get(stem, ())
     if problems:
-        lines = [f"- {_escaped(say(note, settings.language))}" for note in problems]
+        lines = [f"- {escaped(say(note, settings.language))}" for note in problems]
         heading = f"**{text('page.problems', settings.language)}**"
         source = "\n".join([heading, "", *lines])
         copy.cells.insert(
@@ -64,7 +64,7 @@ def annotated(
 def _outputs(finding: Finding, settings: Settings) -> list[Mapping[str, object]]:
     language = settings.language
     head = f"**{name_of(finding.verdict, language)}**"
-    told = [_escaped(line) for line in tell(finding, settings.feedback, language)]
+    told = [escaped(line) for line in tell(finding, settings.feedback, language)]
     reason = node(
         {
             "output_type": "display_data",
@@ -99,7 +99,7 @@ def checked_points(finding: Finding) -> float | None:
     return points
 
 
-def _escaped(sentence: str) -> str:
+def escaped(sentence: str) -> str:
     """A sentence for Markdown. Parts of it may be a student's: no tag and no link comes of them.
 
     What stands between backticks is a name or a message, and shows as it is.

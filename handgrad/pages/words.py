@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from string import Formatter
@@ -168,6 +168,20 @@ def tell(
         told = (text("page.perhaps", language), *told)
     remarks = [n for n in finding.remarks if not (brief and n.code == "follow_through")]
     return told + tuple(say(note, language) for note in remarks)
+
+
+def told_of(finding: Finding, level: FeedbackLevel, language: str) -> str:
+    """The verdict and what goes with it as one text, for whoever shows one a gradient."""
+    told = tell(finding, level, language) or (meaning_of(finding.verdict, language),)
+    return "\n".join((name_of(finding.verdict, language), *told))
+
+
+def noted(notes: Mapping[str, Iterable[Note]], language: str) -> Iterator[str]:
+    """Each note by itself, with the notebook that it is about before it."""
+    for where, each in notes.items():
+        yield from (
+            f"{where}: {say(note, language)}" if where else say(note, language) for note in each
+        )
 
 
 def amount(points: float) -> str:
