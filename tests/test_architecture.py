@@ -31,7 +31,7 @@ ARROWS: Mapping[str, tuple[str, ...]] = {
     "store": ("values", "notebooks"),
     "statistics": ("values", "store"),
     "pages": ("values", "gradients", "notebooks", "store", "statistics"),
-    "platforms": ("values", "pages"),
+    "platforms": ("values", "assignment", "pages"),
     "batch": ("values", "notebooks", "assignment", "grading", "pages", "store"),
     "nbgrader": ("values", "notebooks", "assignment", "pages", "store", "batch"),
     "doors": (

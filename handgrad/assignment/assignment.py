@@ -1,7 +1,6 @@
 """One assignment of a course: its released notebooks, its graders' declarations, its settings."""
 
 import hashlib
-import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,6 @@ from handgrad.settings import Settings
 from handgrad.verdict import Gradient
 
 _PREFIX = "test_"
-SEED = "HANDGRAD_SEED"  # the environment variable that holds the secret where no file should
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,8 @@ class Assignment:
     def load(cls, root: Path, name: str) -> "Assignment":
         """Read assignment `name` of the course at `root`.
 
-        Its secret seed is made on first use and kept in `graders/<name>/seed`, if HANDGRAD_SEED holds
-        none. Raises UserError where the assignment is unknown, not released, or its graders cannot be read.
+        Its secret seed is made on first use and kept in `graders/<name>/seed`. Raises UserError where
+        the assignment is unknown, not released, or its graders cannot be read.
         """
         graders, release = root / "graders" / name, root / "release" / name
         known = names(root)
@@ -67,23 +65,18 @@ class Assignment:
                 "nothing is released there",
                 f"Run `nbgrader generate_assignment {name}`.",
             )
-        secret = os.environ.get(SEED) or _kept_secret(graders / "seed")
-        return cls._read(name, graders, release, secret)
+        return cls._read(name, graders, release, _kept_secret(graders / "seed"))
 
     @classmethod
     def packaged(cls, name: str) -> "Assignment":
-        """The copy that came with the package, for self-study; its hidden runs are drawn anew each time.
-
-        A seed in HANDGRAD_SEED draws the same runs again.
-        """
+        """The copy that came with the package, for self-study; its hidden runs are drawn anew each time."""
         here = Path(str(resources.files("handgrad"))) / "courses"
         if not (here / "graders" / name).is_dir():
             here = Path(str(resources.files("handgrad"))).parent  # an editable installation
         graders = here / "graders" / name
         if not graders.is_dir():
             raise UserError(name, "this package brings no such assignment", "Check the spelling.")
-        secret = os.environ.get(SEED) or secrets.token_hex(16)
-        return cls._read(name, graders, here / "release" / name, secret)
+        return cls._read(name, graders, here / "release" / name, secrets.token_hex(16))
 
     def only(self, *notebooks: str) -> "Assignment":
         """The same assignment, of which only these notebooks are read and graded."""

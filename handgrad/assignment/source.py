@@ -29,6 +29,13 @@ class Source:
         assignment = Assignment.load(self.root, self.name)
         return assignment.only(*self.only) if self.only else assignment
 
+    def files(self) -> Iterator[tuple[str, Path]]:
+        """All that grading needs of the course, by its path there: release, graders, settings and seed."""
+        for step in ("release", "graders"):
+            for path in sorted((self.root / step / self.name).glob("*")):
+                if path.is_file():
+                    yield f"{step}/{self.name}/{path.name}", path
+
 
 @dataclass(frozen=True, slots=True)
 class Described:

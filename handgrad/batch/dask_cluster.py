@@ -307,11 +307,8 @@ def packed(source: Source) -> bytes:
         Assignment.load(source.root, source.name)  # says what is wrong, or draws the seed
     parcel = io.BytesIO()
     with tarfile.open(fileobj=parcel, mode="w:gz") as tar:
-        for step in ("release", "graders"):
-            folder = source.root / step / source.name
-            for path in sorted(folder.glob("*")):
-                if path.is_file():
-                    tar.add(path.resolve(), f"{step}/{source.name}/{path.name}")
+        for name, path in source.files():
+            tar.add(path.resolve(), name)
     return parcel.getvalue()
 
 

@@ -1,9 +1,10 @@
 """One notebook or one submission, marked on its own: no gradebook, no course needed."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,9 @@ from handgrad.verdict import Note, Report, Verdict
 if TYPE_CHECKING:
     from handgrad.lecture.syllabus import Syllabus
 
+SEED = (
+    "HANDGRAD_SEED"  # the environment variable that holds an assignment's seed where no file should
+)
 PACKAGED = "backprop"  # what the package brings for those who have no course
 
 
@@ -139,6 +143,11 @@ def _assignment(course: Path | None, name: str) -> Assignment:
 
 
 def _assignments(course: Path | None, name: str) -> list[Assignment]:
+    found, seed = _read(course, name), os.environ.get(SEED)
+    return [replace(each, secret=seed) for each in found] if seed else found
+
+
+def _read(course: Path | None, name: str) -> list[Assignment]:
     if course is None:
         return [Assignment.packaged(name or PACKAGED)]
     known = [name] if name else names(course)

@@ -121,6 +121,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_course(roster)
     roster.set_defaults(run=_roster)
 
+    pack = commands.add_parser("pack", help="make what another platform grades with")
+    pack.add_argument("platform", choices=["gradescope"])
+    pack.add_argument("assignment")
+    pack.add_argument("--output", type=Path, metavar="FILE", default=Path("autograder.zip"))
+    _add_course(pack)
+    pack.set_defaults(run=_pack)
+
     restore = commands.add_parser("restore", help="put a copy of the gradebook back")
     restore.add_argument("copy", type=Path, nargs="?", help="default: the newest sound one")
     _add_course(restore)
@@ -322,6 +329,15 @@ def _roster(options: argparse.Namespace) -> int:
     students = read_roster(options.file)
     enter(Course(_course(options)), students)
     print(f"{len(students)} students of {options.file} are in the gradebook")
+    return 0
+
+
+def _pack(options: argparse.Namespace) -> int:
+    from handgrad.assignment.source import Source
+    from handgrad.platforms.pack import gradescope
+
+    gradescope(Source(_course(options).resolve(), options.assignment), options.output)
+    print(f"{options.output} is ready to be uploaded. It holds the secret seed: show it to nobody")
     return 0
 
 
