@@ -11,7 +11,7 @@ _ESCAPES = re.compile(
 )
 # Turn text around, or hide it: what is read is then not what is there.
 _FORMAT = "\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff"
-_CONTROLS = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff{_FORMAT}]")
+_CONTROLS = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff{_FORMAT}]")
 
 
 def plain(text: str) -> str:

@@ -247,6 +247,7 @@ def alice_lost_points_for_lateness(root: Path) -> bool:
 # A command that ends with something else than 0, as its page says.
 STATUS: Mapping[tuple[str, str], int] = {
     ("tas.md", "pytest graders/backprop --submission submitted/alice/backprop"): 1,
+    ("ci.md", "handgrad check submitted/alice/backprop --format junit --output gradients.xml"): 1,
 }
 ZIP = "nbgrader zip_collect backprop --collector=handgrad.nbgrader.collectors"
 CANVAS = "nbgrader zip_collect backprop --collector=handgrad.nbgrader.collectors.CanvasCollector"
@@ -275,6 +276,9 @@ AFTER: Mapping[tuple[str, str], Callable[[Path], bool]] = {
     ).is_file(),
     ("tas.md", "nbgrader generate_feedback backprop"): lambda root: (
         root / "feedback" / "alice" / "backprop" / "1_every_step.html"
+    ).is_file(),
+    ("gradescope.md", "handgrad pack gradescope backprop"): lambda root: (
+        root / "autograder.zip"
     ).is_file(),
     ("authors.md", "handgrad report ridge"): lambda root: (
         root / "reports" / "ridge.html"
@@ -390,12 +394,15 @@ def test_no_row_of_the_tables_is_about_a_command_that_is_gone() -> None:
     assert used == set(ELSEWHERE)
 
 
+LANGUAGES = {"", "bash", "console", "python", "csv", "toml", "json", "yaml", "text", "mermaid"}
+
+
 def test_a_block_says_what_it_is() -> None:
     odd = [
         f"{block.page}:{block.line}"
         for page in PAGES
         for block in blocks(page)
-        if block.language not in ("", "bash", "console", "python", "csv", "toml", "text", "mermaid")
+        if block.language not in LANGUAGES
     ]
     assert not odd, "commands stand in ```bash or ```console, so that they are run"
 

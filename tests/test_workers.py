@@ -16,7 +16,7 @@ import pytest
 
 from handgrad.batch.session import IdleProcess
 from handgrad.errors import UserError
-from handgrad.grading.workers import CallFailed, WorkerDied, Workers
+from handgrad.grading.workers import CallFailed, WorkerDied, Workers, cores
 
 # Functions of the standard library, as the processes import by name what they are to call.
 WARM = (operator.call, ())
@@ -147,3 +147,13 @@ def test_processes_end_with_their_parent(how: signal.Signals) -> None:
     parent.wait()
     _, alive = psutil.wait_procs(family, timeout=10)
     assert alive == []
+
+
+@pytest.mark.parametrize(
+    ("quota", "most"), {"max 100000": 4096, "100000 100000": 1, "50000 100000": 1, "": 4096}.items()
+)
+def test_a_container_s_share_of_the_processors_is_not_exceeded(
+    quota: str, most: int, tmp_path: Path
+) -> None:
+    (tmp_path / "cpu.max").write_text(quota)
+    assert cores(tmp_path / "cpu.max") == min(most, len(os.sched_getaffinity(0)))

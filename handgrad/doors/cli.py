@@ -175,6 +175,8 @@ def _check(options: argparse.Namespace) -> int:
     gc.freeze()
     gc.enable()
     course = options.course or find_course(Path.cwd())
+    if not options.course and course and course.is_relative_to(options.notebook.resolve()):
+        course = None  # handed in with the notebooks: its graders would be the student's
     try:
         result = check(
             options.notebook,
@@ -187,11 +189,11 @@ def _check(options: argparse.Namespace) -> int:
         if not options.format:
             raise
         # A platform waits for a result: that nothing could be told, and why.
+        why = error.fact if isinstance(error, UserError) else str(error)
+        result = not_graded(options.notebook, course, options.assignment, why)
         print(f"handgrad: {error}", file=sys.stderr)
         if not isinstance(error, UserError | LostError):
             traceback.print_exc()
-        why = error.fact if isinstance(error, UserError) else str(error)
-        result = not_graded(options.notebook, course, options.assignment, why)
     if options.html:
         atomic.write(options.html, as_html(result))
     if not options.format:

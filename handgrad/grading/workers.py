@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar, cast
 
 from handgrad.errors import LostError, UserError
@@ -33,9 +34,15 @@ _START = "\n".join(
 _START_SECONDS = 600.0  # importing torch from a cold disk, on a busy machine
 
 
-def cores() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """How many processors this process may use: of a large machine a container often has two."""
+    free = len(os.sched_getaffinity(0))
+    with contextlib.suppress(
+        OSError, ValueError
+    ):  # another system's control groups, or "max": no limit
+        microseconds, period = quota.read_text(encoding="ascii").split()
+        return min(free, max(1, int(microseconds) // int(period)))
+    return free
 
 
 class WorkerDied(Exception):
