@@ -54,7 +54,6 @@ class Reference:
         self.parameters = {**exercise.public, **parameters}
         self._files = files
         self._seed = seed
-        self._redrawn: dict[str, dict[str, Tensor]] = {}
         self._alone: dict[frozenset[str], list[Point]] = {}
         self._wanted: dict[tuple[str, frozenset[str]], list[Wanted]] = {}
 
@@ -81,7 +80,7 @@ class Reference:
         """What every variable should be when the notebook runs as it stands, by variable name."""
         found = {}
         for name in self.exercise.gradients:
-            each = [wanted(self.graph, name, point, point.upstream) for point in self.points]
+            each = self._in_the_chain[name]
             want = torch.stack([w.want for w in each]) if self.exercise.stacked else each[0].want
             found["d" + name] = Target(want, max(w.scale for w in each), TOLERANCE)
         return {**found, **self.exercise.more(self.parameters, self._files)}
@@ -89,9 +88,13 @@ class Reference:
     @cached_property
     def chain(self) -> Mapping[str, Wanted]:
         """By gradient, its parts at the true upstream gradients of the first draw."""
-        point = self.points[0]
+        return {name: each[0] for name, each in self._in_the_chain.items()}
+
+    @cached_property
+    def _in_the_chain(self) -> Mapping[str, list[Wanted]]:
+        """By gradient, what it should be at each draw."""
         return {
-            name: wanted(self.graph, name, point, point.upstream)
+            name: [wanted(self.graph, name, point, point.upstream) for point in self.points]
             for name in self.exercise.gradients
         }
 
@@ -120,10 +123,11 @@ class Reference:
 
     def redrawn(self, name: str) -> dict[str, Tensor]:
         """The replacements with the one of `name` drawn afresh."""
-        if name not in self._redrawn:
-            again = self._random(self._seed + 1)
-            self._redrawn[name] = {**self.replacements, name: again[name]}
-        return self._redrawn[name]
+        return {**self.replacements, name: self._again[name]}
+
+    @cached_property
+    def _again(self) -> dict[str, Tensor]:
+        return self._random(self._seed + 1)
 
     def _random(self, seed: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(seed)
@@ -180,9 +184,13 @@ class Reference:
 
 def wanted(graph: Graph, name: str, point: Point, upstream: Values) -> Wanted:
     """`name`'s gradient at `upstream`; the scale is its vector-Jacobian product on absolute values."""
-    parts = graph.contributions(name, point.values, upstream, point.constants)
-    sizes = graph.contributions(
-        name, point.values, {k: v.abs() for k, v in upstream.items()}, point.constants
-    )
-    scale = largest(torch.stack([size.abs() for size in sizes.values()]).sum(0))
+    parts: dict[str, Tensor] = {}
+    sizes: list[Tensor] = []
+    for step in graph.consumers[name]:
+        product = graph.product(step, name, point.values, point.constants)
+        above = upstream.get(step.name)
+        parts[step.name] = product(above)
+        size = parts[step.name] if above is None else product(above.abs())
+        sizes.append(size.abs())
+    scale = largest(torch.stack(sizes).sum(0))
     return Wanted(parts, torch.stack(list(parts.values())).sum(0), max(scale, _TINY))

@@ -86,20 +86,33 @@ class Graph:
         upstream: Tensor | None,
         constants: SimpleNamespace,
     ) -> Tensor:
-        """The vector-Jacobian product of one step with respect to its input `name`.
+        """The vector-Jacobian product of one step with respect to its input `name`, as of `product`."""
+        return self.product(step, name, values, constants)(upstream)
 
-        `upstream` None stands for ones, which for the loss is the seed of the chain rule. Raises
-        ValueError where it has another shape than the step's value.
+    def product(
+        self, step: Step, name: str, values: Values, constants: SimpleNamespace
+    ) -> Callable[[Tensor | None], Tensor]:
+        """The vector-Jacobian product of one step with respect to its input `name`, by upstream gradient.
+
+        An upstream gradient of None stands for ones, which for the loss is the seed of the chain rule.
+        The product raises ValueError where it has another shape than the step's value.
         """
         at = values[name].detach().clone().requires_grad_()
         out = step.compute(*(at if i == name else values[i] for i in step.inputs), constants)
-        seed = torch.ones_like(out) if upstream is None else upstream
-        if seed.shape != out.shape:
-            raise ValueError(f"{step.name} has shape {tuple(out.shape)}, not {tuple(seed.shape)}")
-        # The gradient of this sum is the product at `seed`. Given as `grad_outputs`, torch would import
-        # sympy to compare two shapes, which takes half a second.
-        (grad,) = torch.autograd.grad((out * seed).sum(), at, materialize_grads=True)
-        return grad
+
+        def product(upstream: Tensor | None) -> Tensor:
+            seed = torch.ones_like(out) if upstream is None else upstream
+            if seed.shape != out.shape:
+                raise ValueError(
+                    f"{step.name} has shape {tuple(out.shape)}, not {tuple(seed.shape)}"
+                )
+            # The gradient of this sum is the product at `seed`. Given as `grad_outputs`, torch would
+            # import sympy to compare two shapes, which takes half a second.
+            total = (out * seed).sum()
+            (grad,) = torch.autograd.grad(total, at, retain_graph=True, materialize_grads=True)
+            return grad
+
+        return product
 
     def backward_order(self) -> tuple[str, ...]:
         """All names but the loss, each after all of its consumers."""
