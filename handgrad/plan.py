@@ -42,6 +42,7 @@ class Run:
     `restore` names given tensors and numbers; they, and the replaced variables, are put back to pristine
     copies after each cell that is not given, as some notebooks change them.
     `display` keeps outputs for people to look at; other runs keep none.
+    `own` is a run on numbers drawn for this hand-in: the sandbox is told it with the cells.
     """
 
     key: str
@@ -49,6 +50,7 @@ class Run:
     replace: Mapping[str, Tensor] = field(default_factory=dict)
     restore: tuple[str, ...] = ()
     display: bool = False
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,13 +124,13 @@ class Assignment:
 
     @cached_property
     def plans(self) -> Mapping[str, Plan]:
-        """The runs of each notebook; a gradient's test cell is where its variable is taken."""
-        return {
-            stem: judge.scenarios.plan(
-                {one.grade_id: (one.variable,) for one in self.gradients[stem]}
-            )
-            for stem, judge in self.judges.items()
-        }
+        """The runs of each notebook, with the first of its own numbers."""
+        return {stem: self.plan(stem, 0) for stem in self.exercises}
+
+    def plan(self, stem: str, draw: int) -> Plan:
+        """The runs of a notebook; a gradient's test cell is where its variable is taken."""
+        scenarios = self.judges[stem].scenarios.drawn(draw)
+        return scenarios.plan({one.grade_id: (one.variable,) for one in self.gradients[stem]})
 
     @cached_property
     def gradients(self) -> Mapping[str, tuple[Gradient, ...]]:

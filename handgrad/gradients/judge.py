@@ -37,7 +37,8 @@ class Judge:
 
     def finding(self, gradient: Gradient, answers: Answers) -> Finding:
         """What is said of `gradient` in one student's `answers`."""
-        return _Case(self.scenarios, self._settings, self._diagnosis, gradient, answers).finding()
+        scenarios = self.scenarios.drawn(answers.draw)
+        return _Case(scenarios, self._settings, self._diagnosis, gradient, answers).finding()
 
 
 class _Standing(Enum):

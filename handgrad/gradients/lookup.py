@@ -18,13 +18,15 @@ class Answers:
     """What the runs of one notebook gave, and the notebook's code cells.
 
     `untouched` are the grade ids of answer cells that are as they were released. `unjudged` is why
-    nobody may judge the notebook, whatever it gave.
+    nobody may judge the notebook, whatever it gave. `draw` says with which of the notebook's own numbers
+    it was run.
     """
 
     evidence: Evidence
     cells: Sequence[Cell] = ()
     untouched: frozenset[str] = frozenset()
     unjudged: Note | None = None
+    draw: int = 0
 
     def get(self, key: str, gradient: Gradient) -> Answer | None:
         """The answer in the run called `key`; None where the run or its test cell was not reached."""

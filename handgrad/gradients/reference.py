@@ -152,7 +152,7 @@ class Reference:
 
     def _natural(self, name: str, point: Point, upstream: Values) -> Tensor:
         parts = self.graph.contributions(name, point.values, upstream, point.constants)
-        return torch.stack(list(parts.values())).sum(0)
+        return _sum(list(parts.values()))
 
     def alone(self, exchanged: frozenset[str]) -> list[Point]:
         """One point a draw, at which the gradients `exchanged` are random, and the others follow."""
@@ -192,5 +192,9 @@ def wanted(graph: Graph, name: str, point: Point, upstream: Values) -> Wanted:
         parts[step.name] = product(above)
         size = parts[step.name] if above is None else product(above.abs())
         sizes.append(size.abs())
-    scale = largest(torch.stack(sizes).sum(0))
-    return Wanted(parts, torch.stack(list(parts.values())).sum(0), max(scale, _TINY))
+    return Wanted(parts, _sum(list(parts.values())), max(largest(_sum(sizes)), _TINY))
+
+
+def _sum(tensors: list[Tensor]) -> Tensor:
+    """Of one tensor, that tensor: references are kept, and most gradients have one part."""
+    return torch.stack(tensors).sum(0) if len(tensors) > 1 else tensors[0]

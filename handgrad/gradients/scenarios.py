@@ -1,15 +1,25 @@
 """The hidden runs of one notebook: what is right in each, and the plan by which a sandbox makes them."""
 
 import hashlib
+import hmac
+import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 
 from torch import Tensor
 
 from handgrad.gradients.exercise import Exercise, Files, Scenario
 from handgrad.gradients.reference import Reference
-from handgrad.plan import PUBLIC, Plan, Run
+from handgrad.plan import PUBLIC, Cell, Plan, Run
+
+DRAWS = 16
+"""How many sets of numbers hand-ins are spread over.
+
+Each costs a grading process about 50 ms, once, and 3 MiB. A set for every hand-in would cost each of them a
+seventh more; these cost a class of a hundred 4 %.
+"""
 
 
 def seed_for(secret: str, *what: str) -> int:
@@ -25,17 +35,42 @@ class Scenarios:
         """`secret` seeds all that is drawn; `files` are what the given cells read."""
         self.notebook = notebook
         self.exercise = exercise
-        self.references: Mapping[str, Reference] = {
-            scenario.name: Reference(
-                exercise,
-                {**scenario.parameters, "seed": seed_for(secret, notebook, scenario.name)},
-                files,
-                seed_for(secret, notebook, scenario.name, "alone"),
-            )
-            for scenario in exercise.scenarios
-        }
+        self._files = files
+        self._secret = secret
+        self._drawn: dict[int, Scenarios] = {}
         self.deciding: tuple[str, ...] = tuple(s.name for s in exercise.scenarios if s.decides)
         self.others: tuple[Scenario, ...] = tuple(s for s in exercise.scenarios if not s.decides)
+        self.references: Mapping[str, Reference] = {
+            scenario.name: self._reference(scenario) for scenario in exercise.scenarios
+        }
+
+    def _reference(self, scenario: Scenario, *draw: str) -> Reference:
+        seed = seed_for(self._secret, self.notebook, scenario.name, *draw)
+        noise = seed_for(self._secret, self.notebook, scenario.name, *draw, "alone")
+        return Reference(self.exercise, {**scenario.parameters, "seed": seed}, self._files, noise)
+
+    @property
+    def own(self) -> str:
+        """The scenario whose numbers depend on what was handed in: the last that decides.
+
+        As a right answer is right in all that decide, numbers typed in for the others earn nothing.
+        """
+        return self.deciding[-1]
+
+    def draw_of(self, cells: Sequence[Cell]) -> int:
+        """Which draw this code is graded with, in [0, DRAWS): the same code, the same draw."""
+        code = json.dumps([self.notebook, *(cell.source for cell in cells)])
+        digest = hmac.digest(self._secret.encode(), code.encode(), "sha256")
+        return int.from_bytes(digest[:8], "big") % DRAWS
+
+    def drawn(self, draw: int) -> "Scenarios":
+        """These scenarios with the own numbers of that draw; they themselves are draw 0."""
+        if draw and draw not in self._drawn:
+            made = self._drawn[draw] = copy(self)
+            scenario = next(s for s in self.exercise.scenarios if s.name == self.own)
+            own = self._reference(scenario, str(draw))
+            made.references = {**self.references, self.own: own}
+        return self._drawn[draw] if draw else self
 
     @property
     def first(self) -> Reference:
@@ -84,16 +119,14 @@ class Scenarios:
         runs = [Run(PUBLIC, short, restore=read, display=True)]
         for name, reference in self.references.items():
             varied = self._varied(name)
-            runs.append(Run(f"{name}/chain", varied, restore=read))
+            runs.append(Run(f"{name}/chain", varied, restore=read, own=name == self.own))
             if name in self.deciding and reference.exchanged:
-                runs.append(
-                    self._alone_run(f"{name}/alone", varied | short, reference.replacements)
-                )
+                runs.append(self._alone_run(name, "", varied | short, reference.replacements))
         if not self.exercise.stacked:
             first = self.deciding[0]
             for upstream in self._redrawn():
-                key, replaced = f"{first}/alone/{upstream}", self.first.redrawn(upstream)
-                runs.append(self._alone_run(key, self._varied(first), replaced))
+                replaced = self.first.redrawn(upstream)
+                runs.append(self._alone_run(first, f"/{upstream}", self._varied(first), replaced))
         return Plan(self.notebook, tuple(runs), takes)
 
     def _read_by_functions(self) -> Iterator[str]:
@@ -109,7 +142,11 @@ class Scenarios:
         return {k: v for k, v in self.references[name].parameters.items() if k in varied}
 
     def _alone_run(
-        self, key: str, parameters: Mapping[str, int | float], replacements: Mapping[str, Tensor]
+        self,
+        name: str,
+        redrawn: str,
+        parameters: Mapping[str, int | float],
+        replacements: Mapping[str, Tensor],
     ) -> Run:
         graph = self.exercise.graph
         given = [*graph.leaves, *(step.name for step in graph.steps)]
@@ -117,7 +154,13 @@ class Scenarios:
         replace = {f"d{name}": tensor for name, tensor in replacements.items()}
         # A function is handed its values: another cell could change the numbers only.
         values = () if self.exercise.stacked else (*given, *constants)
-        return Run(key, parameters, replace, (*values, *self._read_by_functions()))
+        return Run(
+            f"{name}/alone{redrawn}",
+            parameters,
+            replace,
+            (*values, *self._read_by_functions()),
+            own=name == self.own,
+        )
 
     def _redrawn(self) -> list[str]:
         """The upstream gradients, by step, of all gradients that are undetectable in the chain."""

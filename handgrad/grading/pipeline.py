@@ -58,10 +58,9 @@ class Pipeline:
         Raises LostError where the sandbox is lost on the way, and UserError where it cannot be started.
         """
         notebooks = read_all(self.assignment, submission)
-        evidence = self._sandbox.run(
-            {stem: notebooks[stem].restored.cells for stem in self.assignment.exercises}
-        )
-        findings = self._find(answers_of(notebooks, evidence))
+        answers = answers_of(self.assignment, notebooks, self._sandbox)
+        evidence = {stem: each.evidence for stem, each in answers.items()}
+        findings = self._find(answers)
         report = Report(
             student,
             self.assignment.name,
@@ -102,17 +101,24 @@ def _read(assignment: Assignment, stem: str, submission: Submission) -> Notebook
 
 
 def answers_of(
-    notebooks: Mapping[str, Notebook], evidence: Mapping[str, Evidence]
+    assignment: Assignment, notebooks: Mapping[str, Notebook], sandbox: Executor
 ) -> dict[str, Answers]:
-    """What the graders are shown: by notebook, the evidence and the cells that it came of."""
+    """What the graders are shown: by notebook, its code cells, and the evidence that comes of them.
+
+    Each notebook is run with numbers of its own, which its code alone decides. Raises as `Executor.run`.
+    """
+    cells = {stem: notebooks[stem].restored.cells for stem in assignment.exercises}
+    draws = {stem: assignment.judges[stem].scenarios.draw_of(cells[stem]) for stem in cells}
+    evidence = sandbox.run(cells, {stem: assignment.plan(stem, draws[stem]) for stem in cells})
     return {
         stem: Answers(
-            seen,
-            notebooks[stem].restored.cells,
+            evidence[stem],
+            cells[stem],
             notebooks[stem].restored.untouched,
             notebooks[stem].unjudged,
+            draws[stem],
         )
-        for stem, seen in evidence.items()
+        for stem in cells
     }
 
 

@@ -52,12 +52,13 @@ class GivenCells:
         self._attempts = attempts
         self._limits = limits
         self._families: dict[tuple[str, ...], _Family] = {}
+        self._codes: dict[tuple[int, str], CellCode] = {}
 
     def prepare(self, plan: Plan, cells: Sequence[Cell]) -> Given:
         """Run them for every run of the plan. Raises GivenCellFailedError where one raises."""
         self._attempts.kinds = {cell.index: cell.kind for cell in cells}
         know_lines(cells)
-        codes = [compiled(cell) for cell in cells]
+        codes = [self._compiled(cell) for cell in cells]
         at = next((i for i, cell in enumerate(cells) if cell.parameters), len(cells))
         family = self._family(plan.notebook, codes[:at])
         use(self._shell, family.module)
@@ -75,6 +76,12 @@ class GivenCells:
                 made[key] = Start(Snapshot(namespace), shown)
             starts[run.key] = made[key]
         return Given(family.module, starts)
+
+    def _compiled(self, cell: Cell) -> CellCode:
+        key = cell.index, cell.source
+        if key not in self._codes:
+            self._codes[key] = compiled(cell)
+        return self._codes[key]
 
     def _family(self, notebook: str, codes: Sequence[CellCode]) -> _Family:
         key = tuple(code.cell.source for code in codes)

@@ -109,15 +109,17 @@ class Snapshot:
             if id(value) in seen:
                 continue
             seen.add(id(value))
+            if id(value) in _shared:
+                continue
             if type(value) is Tensor and _is_big(value):
-                _shared.setdefault(id(value), _Shared(value))
+                _shared[id(value)] = _Shared(value)
             elif isinstance(value, Tensor) and value.layout is torch.strided:
                 owners.setdefault(value.untyped_storage().data_ptr(), []).append(value)
             elif isinstance(value, list | tuple | set | frozenset):
                 if set(map(type, value)) <= _ATOMS:
                     self._flat.add(id(value))
                     if type(value) is list and len(value) > _LONG:
-                        _shared.setdefault(id(value), _SharedList(value))
+                        _shared[id(value)] = _SharedList(value)
                 else:
                     self._look(list(value), seen, owners)
             elif isinstance(value, dict):

@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,8 @@ class Worker:
             except wire.Closed:
                 return
             cells = [Cell(**cell) for cell in job["cells"]]
-            watch = self._watch(str(job["notebook"]), cells, outward, job["deadline"])
+            plan = self._plans[str(job["notebook"])]
+            watch = self._watch(plan, cells, outward, job["deadline"])
             watch.quotes = True
             trouble = watch.run()
             dead = list(watch.dead.items())
@@ -116,24 +117,30 @@ class Worker:
         wire.write(outward, wire.frame({"kind": "ready"}))
         for number in itertools.count():
             try:
-                job, _ = wire.read(inward, MOST_FRAME)
+                job, body = wire.read(inward, MOST_FRAME)
             except wire.Closed:
                 return
             if number == 1:  # it takes as long as it saves with twenty: not for one notebook alone
                 jail.make_forking_cheap()
-            self._submission(job, outward)
+            self._submission(job, _plans(job, wire.unpack(body)), outward)
             wire.write(outward, wire.frame({"kind": "done"}))
 
-    def _submission(self, job: Mapping[str, Any], outward: int) -> None:
+    def _submission(self, job: Mapping[str, Any], own: Mapping[str, Plan], outward: int) -> None:
         """All notebooks of one submission, each in its own process and with its share of the time:
         what one leaves over is for the next, what one wastes is its own.
+
+        `own` are the runs that come with the submission; the worker forgets them after it.
         """
         left = self._limits.wall_seconds
         share = left / max(1, len(job["cells"]))
         for count, (notebook, listed) in enumerate(job["cells"].items()):
             began = time.monotonic()
             allowed = left - share * (len(job["cells"]) - count - 1)
-            trouble = self._notebook(notebook, listed, outward, began + allowed)
+            plan = self._plans[notebook]
+            runs = {run.key: run for run in (*plan.runs, *own[notebook].runs)}
+            order = [runs[key] for key in job["order"][notebook] if key in runs]
+            plan = replace(plan, runs=tuple(order))
+            trouble = self._notebook(plan, listed, outward, began + allowed)
             end = {"kind": "end", "notebook": notebook, "trouble": trouble}
             wire.write(outward, wire.frame(end))
             left -= time.monotonic() - began
@@ -141,18 +148,18 @@ class Worker:
             jail.empty(self._reach.scratch)
 
     def _notebook(
-        self, notebook: str, listed: Sequence[Mapping[str, Any]], outward: int, deadline: float
+        self, plan: Plan, listed: Sequence[Mapping[str, Any]], outward: int, deadline: float
     ) -> str:
         """The run that people look at, then the hidden ones; a cell that died or hung is not run again."""
         assert self._public is not None
-        trouble, dead = self._public.run(notebook, listed, deadline)
+        trouble, dead = self._public.run(plan.notebook, listed, deadline)
         if trouble:
             return trouble
-        watch = self._watch(notebook, [Cell(**cell) for cell in listed], outward, deadline)
+        watch = self._watch(plan, [Cell(**cell) for cell in listed], outward, deadline)
         watch.dead.update(dead)
         return watch.run()
 
-    def _watch(self, notebook: str, cells: Sequence[Cell], outward: int, deadline: float) -> Watch:
+    def _watch(self, plan: Plan, cells: Sequence[Cell], outward: int, deadline: float) -> Watch:
         for cell in cells:
             if cell.kind in ("given", "test"):
                 self._compiled(cell)  # here, so that the next submission finds it made
@@ -163,16 +170,15 @@ class Worker:
             worker = os.getpid()
             pid = jail.fork() if self._sandbox == "bubblewrap" else os.fork()
             if pid == 0:
-                self._be_child(notebook, cells, pipe, watch, worker)
+                self._be_child(plan, cells, pipe, watch, worker)
             return pid
 
         def pass_on(key: str, sent: bytes) -> None:
-            header = {"kind": "run", "notebook": notebook, "run": key}
+            header = {"kind": "run", "notebook": plan.notebook, "run": key}
             wire.write(outward, wire.frame(header, sent))
 
-        keys = [run.key for run in self._plans[notebook].runs]
         return Watch(
-            keys,
+            [run.key for run in plan.runs],
             len(cells),
             self._limits,
             self._clock,
@@ -184,7 +190,7 @@ class Worker:
         )
 
     def _be_child(
-        self, notebook: str, cells: Sequence[Cell], pipe: int, watch: Watch, worker: int
+        self, plan: Plan, cells: Sequence[Cell], pipe: int, watch: Watch, worker: int
     ) -> None:
         """In the forked process: into the jail, run, and end. Does not return."""
         try:
@@ -200,7 +206,7 @@ class Worker:
                     seccomp.install()
                 case _:
                     os.chdir(self._home)
-            self._run(notebook, cells, pipe, watch)
+            self._run(plan, cells, pipe, watch)
         except BaseException as error:
             # Not the student's cell, whose errors the runner keeps: the jail or the runner failed,
             # or a student reached into it. The worker sees which runs are missing.
@@ -215,11 +221,16 @@ class Worker:
         if position >= 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def _run(self, notebook: str, cells: Sequence[Cell], pipe: int, watch: Watch) -> None:
+    def _run(self, plan: Plan, cells: Sequence[Cell], pipe: int, watch: Watch) -> None:
+        given = self._given[plan.notebook]
+        # Here and not in the worker, so that nothing of one submission's is left there for the next.
+        own = tuple(run for run in plan.runs if run.key not in given.starts)
+        starts = dict(given.starts)
+        if own:
+            prefix = self._prefixes[plan.notebook]
+            starts |= self._given_cells.prepare(replace(plan, runs=own), prefix).starts
         know_lines(cells)
-        given = self._given[notebook]
         self._attempts.kinds = {cell.index: cell.kind for cell in cells}
-        plan = self._plans[notebook]
         asked = frozenset(
             itertools.chain(*plan.takes.values(), *(run.replace for run in plan.runs))
         )
@@ -233,7 +244,7 @@ class Worker:
             limits=self._limits,
             shell=self._shell,
             module=given.module,
-            starts=given.starts,
+            starts=starts,
             clock=self._clock,
             attempts=self._attempts,
             send=lambda data: wire.write(pipe, data),

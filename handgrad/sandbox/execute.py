@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,7 @@ from handgrad.evidence import Attempt, Evidence, RunResult
 from handgrad.jailed import wire
 from handgrad.jailed.jail import empty
 from handgrad.limits import Limits
-from handgrad.plan import Cell, Plan
+from handgrad.plan import Cell, Plan, Run
 from handgrad.sandbox.border import BorderError, run_of
 from handgrad.sandbox.integrity import listed_in
 from handgrad.sandbox.launch import Launched, launch
@@ -92,7 +92,7 @@ class Executor:
         try:
             # Only now, as the public runs have a process of their own that is made before.
             with suppress(OSError):  # it may have hung up, and have said why
-                self._send(*self._planned(display=False))
+                self._send(*_planned(self._plans, lambda run: not (run.display or run.own)))
             header, _ = self._receive(time.monotonic() + _START_SECONDS)
         except (_WorkerGoneError, wire.WireError, OSError) as error:
             raise self._not_started(error) from None
@@ -104,27 +104,37 @@ class Executor:
             )
         self._ready = True
 
-    def run(self, cells: Mapping[str, Sequence[Cell]]) -> dict[str, Evidence]:
+    def run(
+        self, cells: Mapping[str, Sequence[Cell]], plans: Mapping[str, Plan] | None = None
+    ) -> dict[str, Evidence]:
         """Evidence for each notebook of one submission; never raises for what a student wrote.
 
+        `plans` differ from those of the beginning in their own runs at most.
         Raises LostError where the sandbox ended before it was done, UserError where it cannot be started.
         """
         try:
-            return self._run(cells)
+            return self._run(cells, plans or self._plans)
         except (_WorkerGoneError, wire.WireError, OSError) as error:
             self._stop()  # the machine took it (memory, a kill): the next call starts a fresh one
             raise LostError(f"the sandbox was lost: {error}") from None
 
-    def _run(self, cells: Mapping[str, Sequence[Cell]]) -> dict[str, Evidence]:
+    def _run(
+        self, cells: Mapping[str, Sequence[Cell]], plans: Mapping[str, Plan]
+    ) -> dict[str, Evidence]:
         if self._process is None:
             self._start()
         self.wait()
         runs: dict[str, dict[str, RunResult]] = {name: {} for name in cells}
         trouble = dict.fromkeys(cells, "the sandbox did not say how it ended")
-        job = {name: list(map(_plain, listed)) for name, listed in cells.items()}
-        self._send({"kind": "submission", "cells": job})
+        chosen = {name: plans[name] for name in cells}
+        own, tensors = _planned(chosen, lambda run: run.own)
+        job = {
+            "cells": {name: list(map(_plain, listed)) for name, listed in cells.items()},
+            "order": {name: [run.key for run in plan.runs] for name, plan in chosen.items()},
+        }
+        self._send({**job, **own}, tensors)
         attempts = {name: list(listed_in(listed)) for name, listed in cells.items()}  # meanwhile
-        self._collect(cells, runs, attempts, trouble)
+        self._collect(cells, plans, runs, attempts, trouble)
         return {
             name: Evidence(name, runs[name], tuple(attempts[name]), trouble[name]) for name in cells
         }
@@ -132,6 +142,7 @@ class Executor:
     def _collect(
         self,
         cells: Mapping[str, Sequence[Cell]],
+        plans: Mapping[str, Plan],
         runs: Mapping[str, dict[str, RunResult]],
         attempts: Mapping[str, list[Attempt]],
         trouble: dict[str, str],
@@ -148,12 +159,12 @@ class Executor:
             elif kind == "run" and name in runs:
                 try:
                     result, asked = run_of(
-                        str(header["run"]), body, self._plans[name], cells[name], self._limits
+                        str(header["run"]), body, plans[name], cells[name], self._limits
                     )
                 except BorderError as error:
                     broken[name] = f"it sent {error}"
                     continue
-                shown = next((run.key for run in self._plans[name].runs if run.display), "")
+                shown = next((run.key for run in plans[name].runs if run.display), "")
                 if result.key != shown:
                     result = wordless(result, runs[name].get(shown))
                 runs[name][result.key] = result
@@ -183,7 +194,7 @@ class Executor:
 
     def _setup(self, started: Launched) -> tuple[dict[str, object], bytes]:
         """What the worker begins with: everything but the hidden runs."""
-        plans, tensors = self._planned(display=True)
+        plans, tensors = _planned(self._plans, lambda run: run.display)
         setup: dict[str, object] = {
             "limits": asdict(self._limits),
             "sandbox": started.sandbox,
@@ -195,29 +206,6 @@ class Executor:
             "prefixes": {name: list(map(_plain, cells)) for name, cells in self._prefixes.items()},
         }
         return {**setup, **plans}, tensors
-
-    def _planned(self, *, display: bool) -> tuple[dict[str, object], bytes]:
-        """The runs that people look at, or all the others."""
-        tensors: dict[str, Tensor] = {}
-        plans: dict[str, object] = {}
-        for name, plan in self._plans.items():
-            runs = [run for run in plan.runs if run.display == display]
-            for run in runs:
-                tensors |= {f"{name}\n{run.key}\n{v}": t for v, t in run.replace.items()}
-            plans[name] = {
-                "runs": [
-                    {
-                        "key": run.key,
-                        "parameters": dict(run.parameters),
-                        "replace": list(run.replace),
-                        "restore": list(run.restore),
-                        "display": run.display,
-                    }
-                    for run in runs
-                ],
-                "takes": {grade_id: list(names) for grade_id, names in plan.takes.items()},
-            }
-        return {"plans": plans}, wire.pack(tensors)
 
     def _send(self, header: Mapping[str, object], body: bytes = b"") -> None:
         wire.write(self._outward, wire.frame(header, body))
@@ -278,3 +266,29 @@ class Executor:
 def _plain(cell: Cell) -> dict[str, object]:
     """The cell as a table, without the copying that `dataclasses.asdict` does."""
     return {name: getattr(cell, name) for name in Cell.__slots__}
+
+
+def _planned(
+    plans: Mapping[str, Plan], wanted: Callable[[Run], bool]
+) -> tuple[dict[str, object], bytes]:
+    """The runs that are wanted, as a frame's header and body."""
+    tensors: dict[str, Tensor] = {}
+    tables: dict[str, object] = {}
+    for name, plan in plans.items():
+        runs = [run for run in plan.runs if wanted(run)]
+        for run in runs:
+            tensors |= {f"{name}\n{run.key}\n{v}": t for v, t in run.replace.items()}
+        tables[name] = {
+            "runs": [
+                {
+                    "key": run.key,
+                    "parameters": dict(run.parameters),
+                    "replace": list(run.replace),
+                    "restore": list(run.restore),
+                    "display": run.display,
+                }
+                for run in runs
+            ],
+            "takes": {grade_id: list(names) for grade_id, names in plan.takes.items()},
+        }
+    return {"plans": tables}, wire.pack(tensors)

@@ -1,0 +1,117 @@
+"""Each hand-in is graded with numbers that its code alone decides, and nobody can foretell."""
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from attacks.judgement import ZERO
+from pool import Grader, grader
+
+from demo.classroom import ONE
+from handgrad.assignment.assignment import Assignment
+from handgrad.doors.check import check
+from handgrad.gradients.scenarios import DRAWS
+from handgrad.grading.selfcheck import edited
+from handgrad.notebooks.submission import read
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "source" / "backprop" / f"{ONE}.ipynb"
+
+TYPED_IN = """
+import base64, json
+# {nonce}
+TABLE = json.loads({table!r})
+
+def typed_in(name):
+    shape, data = TABLE.get(str(seed), TABLE[next(iter(TABLE))])[name]
+    return torch.frombuffer(bytearray(base64.b64decode(data)), dtype=torch.float32).view(shape)
+
+"""
+
+
+@pytest.fixture(scope="module")
+def assignment() -> Assignment:
+    return Assignment.load(ROOT, "backprop").only(ONE)
+
+
+@pytest.fixture(scope="module")
+def by() -> Iterator[Grader]:
+    with grader(ROOT, "backprop", ONE) as started:
+        yield started
+
+
+def typed(assignment: Assignment, draw: int, nonce: int) -> bytes:
+    """A notebook that types in what every gradient is with the numbers of this draw."""
+    scenarios = assignment.judges[ONE].scenarios.drawn(draw)
+    table = {
+        str(reference.parameters["seed"]): {
+            variable: [
+                list(target.want.shape),
+                base64.b64encode(target.want.float().numpy().tobytes()).decode(),
+            ]
+            for variable, target in reference.targets.items()
+        }
+        for reference in scenarios.references.values()
+    }
+    first, *others = scenarios.steps
+    begin = TYPED_IN.format(nonce=nonce, table=json.dumps(table))
+    answers = {name: f"{name} = typed_in({name!r})" for name in others}
+    answers[first] = f"{begin}{first} = typed_in({first!r})"
+    return edited(json.loads(SOURCE.read_text(encoding="utf-8")), answers)
+
+
+def draw_of(assignment: Assignment, data: bytes) -> int:
+    cells = read(data, assignment.release[ONE], assignment.settings.limits, "x.ipynb").cells
+    return assignment.judges[ONE].scenarios.draw_of(cells)
+
+
+def test_numbers_of_one_hand_in_earn_nothing_in_another(assignment: Assignment, by: Grader) -> None:
+    drawn: dict[int, bytes] = {}
+    for nonce in range(200):
+        data = typed(assignment, 3, nonce)
+        drawn.setdefault(draw_of(assignment, data), data)
+    known = by.report({ONE: drawn.pop(3)})
+    assert known.points == known.max_points  # the table is one that would be paid
+    assert len(drawn) >= 8
+    for data in [*drawn.values()][:8]:
+        paid = {one.name for one in by.report({ONE: data}).findings if one.points}
+        assert paid <= {*ZERO}  # their true gradients are rounding noise, so any is right
+
+
+def test_every_draw_is_used_and_the_same_code_has_the_same(assignment: Assignment) -> None:
+    assert draw_of(assignment, typed(assignment, 1, 7)) == draw_of(
+        assignment, typed(assignment, 1, 7)
+    )
+    prefix = read(SOURCE.read_bytes(), assignment.release[ONE], assignment.settings.limits, "x")
+    scenarios = assignment.judges[ONE].scenarios
+    cells = prefix.cells
+    assert {scenarios.draw_of(cells[:count]) for count in range(len(cells))} >= {*range(5)}
+    seeds = {
+        scenarios.drawn(draw).references[scenarios.own].parameters["seed"] for draw in range(DRAWS)
+    }
+    assert len(seeds) == DRAWS
+
+
+def test_each_door_grades_a_file_with_the_same_numbers(by: Grader, tmp_path: Path) -> None:
+    notebook = nbformat.read(SOURCE, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell("# a thought of my own"))
+    data = nbformat.writes(notebook).encode()
+    (tmp_path / f"{ONE}.ipynb").write_bytes(data)
+    graded = {one.name: one.error for one in by.report({ONE: data}).findings}
+    checked = check(tmp_path / f"{ONE}.ipynb", ROOT).report
+    assert {one.name: one.error for one in checked.findings} == graded
+    graders = str(ROOT / "graders" / "backprop" / "test_every_step.py")
+    options = ("--submission", str(tmp_path), "-p", "no:cacheprovider")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", graders, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    for name, error in graded.items():
+        assert f"{name:<16} right           error {error:.1e}" in done.stdout, done.stdout
