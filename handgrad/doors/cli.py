@@ -133,6 +133,21 @@ def _parser() -> argparse.ArgumentParser:
     _add_course(restore)
     restore.set_defaults(run=_restore)
 
+    fresh = commands.add_parser(
+        "new", help="make an assignment from a forward pass and its solution"
+    )
+    fresh.add_argument("assignment")
+    fresh.add_argument(
+        "--from",
+        dest="cells",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="cells.py or a notebook",
+    )
+    _add_course(fresh)
+    fresh.set_defaults(run=_new)
+
     own = commands.add_parser("selfcheck", help="let an assignment prove what it says of itself")
     own.add_argument("assignment")
     own.add_argument("--matrix", type=Path, help="write mistakes made against mistakes named here")
@@ -362,6 +377,21 @@ def _at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
     return int(text)
+
+
+def _new(options: argparse.Namespace) -> int:
+    from handgrad.assignment.new import new
+    from handgrad.nbgrader.release import make_release
+
+    root = _course(options)
+    files, left = new(root, options.assignment, options.cells)
+    for file in files:
+        print(f"wrote {file}")
+    make_release(root, options.assignment)
+    print(f"released; run `handgrad selfcheck {options.assignment}`. What only you know:")
+    for each in left:
+        print(f"- {each}")
+    return 0
 
 
 def _selfcheck(options: argparse.Namespace) -> int:

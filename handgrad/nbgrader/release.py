@@ -1,5 +1,7 @@
 """A release that the gradebook would not bear is refused before nbgrader deletes the one that is there."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters import base
 from nbgrader.converters.base import NbGraderException
 
+from handgrad.errors import UserError
+
 # Cells as nbgrader's gradebook sorts them, by the name of their table.
 _KINDS: Mapping[str, Callable[[NotebookNode], bool]] = {
     "grade_cells": utils.is_grade,
@@ -21,6 +25,24 @@ _KINDS: Mapping[str, Callable[[NotebookNode], bool]] = {
         utils.is_grade(cell) or utils.is_solution(cell) or utils.is_locked(cell)
     ),
 }
+
+
+def make_release(root: Path, assignment: str) -> None:
+    """Have nbgrader release an assignment of the course at `root`. Raises UserError with its last word."""
+    done = subprocess.run(
+        [sys.executable, "-m", "nbgrader", "generate_assignment", assignment],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        raise UserError(
+            f"nbgrader generate_assignment {assignment}",
+            said[-1] if said else "it failed",
+            "Mend it, and run that again.",
+        )
 
 
 class ReleaseExporter(NotebookExporter):

@@ -1,0 +1,106 @@
+"""Wrong answers made from an instructor's right ones, and whether any number of theirs is another."""
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from handgrad.assignment.beside import quietly_in
+from handgrad.assignment.givencells import GivenCell, GivenCells
+from handgrad.assignment.mutations import changed
+from handgrad.gradients.compare import compare, largest
+from handgrad.gradients.exercise import Parameters
+
+_Names = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """An answer cell with one thing wrong; `changes` is whether any of its numbers is another."""
+
+    cell: str
+    variables: tuple[str, ...]  # what the cell answers
+    what: str  # "a factor left out"
+    was: str  # the operation that was there
+    code: str
+    changes: bool
+
+
+def mutants(source: GivenCells, parameters: Parameters) -> Iterator[Mutant]:
+    """Of each answer of an instructor's notebook, its mutants that run; those of equal numbers once.
+
+    Whether a number changes is seen at random upstream gradients, at two draws with these `parameters`.
+    """
+    walks = (_walk(source, parameters, seed) for seed in (1, 2))
+    for (at, one), (_, two) in zip(*walks, strict=True):
+        cell, variables = source.cells[at], _asked(source.cells[at + 1 :])
+        right = [_values(source, cell.source, place, variables) for place in (one, two)]
+        seen: list[list[Any]] = []
+        for what, was, code in () if None in right else changed(cell.source):
+            got = [_values(source, code, place, variables) for place in (one, two)]
+            if None not in got and not any(_alike(got, other) for other in seen):
+                changes = not _alike(got, right)
+                seen += [got] * changes
+                yield Mutant(cell.name, variables, what, was, code, changes)
+
+
+def _walk(source: GivenCells, parameters: Parameters, seed: int) -> Iterator[tuple[int, _Names]]:
+    """By answer cell, the names in front of it: each gradient above is exchanged for a random one."""
+    generator = torch.Generator().manual_seed(seed)
+    first = source.first("answer")
+    namespace = dict(source.run({**parameters, "seed": seed}, first).namespace)
+    for at, cell in enumerate(source.cells[first:], first):
+        if cell.kind == "test":
+            continue
+        if cell.kind == "answer":
+            yield at, namespace
+        if not _runs(source, cell.source, namespace):
+            return  # which the solution's own report says
+        for name in _asked(source.cells[at + 1 :]):
+            if isinstance(value := namespace.get(name), Tensor):
+                noise = torch.randn(value.shape, generator=generator)
+                namespace[name] = noise * (value != 0)  # honest answers use that it is zero there
+
+
+def _asked(below: Sequence[GivenCell]) -> tuple[str, ...]:
+    """The variables of the test cells before the next answer."""
+    own = takewhile(lambda cell: cell.kind != "answer", below)
+    return tuple(cell.name.removeprefix("test_") for cell in own if cell.kind == "test")
+
+
+def _runs(source: GivenCells, code: str, names: _Names) -> bool:
+    """Run code of the instructor's, or made of it, among these names: whether it raises nothing."""
+    try:
+        with quietly_in(source.file.parent):
+            exec(compile(code, "<answer>", "exec"), names)
+    except Exception:
+        return False
+    return True
+
+
+def _values(
+    source: GivenCells, code: str, around: Mapping[str, Any], variables: Sequence[str]
+) -> list[Tensor] | None:
+    """What an answer cell gives there, float64; None where it does not run."""
+    names = dict(around)
+    for name in {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}:
+        if isinstance(value := names.get(name), Tensor):
+            names[name] = value.detach().clone()  # which the cell may change in place
+    if not _runs(source, code, names):
+        return None
+    found = [names.get(variable) for variable in variables]
+    tensors = [value.detach().double() for value in found if isinstance(value, Tensor)]
+    return tensors if len(tensors) == len(found) else None
+
+
+def _alike(left: list[Any], right: list[Any]) -> bool:
+    """Whether two lists of answers, one a draw, hold the same numbers in the same shapes."""
+    return all(
+        got.shape == want.shape and compare(got, want, largest(want) or 1.0).right
+        for one, other in zip(left, right, strict=True)
+        for got, want in zip(one, other, strict=True)
+    )
