@@ -3,6 +3,9 @@
 #
 # Layer normalisation, one head of attention that looks back only, and the way around both.
 
+# %%
+import torch
+
 # %% parameters
 seed = 1
 T = 5  # positions
@@ -11,8 +14,6 @@ H = 3  # width of the head
 eps = 1e-3
 
 # %% draw
-import torch
-
 g = torch.Generator().manual_seed(seed)
 x = torch.randn(T, D, generator=g)
 target = torch.randn(T, D, generator=g)

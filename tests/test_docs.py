@@ -130,7 +130,11 @@ ELSEWHERE: Mapping[str, tuple[str, Callable[[str], str]]] = {
     "docker": ("needs a container engine", an_image),
     "jupyter lab": ("a server that stays", lambda _: fails(ROOT, "jupyter", "lab", "--version")),
     "handgrad selfcheck backprop": (
-        "a minute of 140 submissions; tests/test_selfcheck.py does the same",
+        "minutes of 300 submissions; tests/test_selfcheck.py does the same",
+        lambda command: unknown_words(command),
+    ),
+    "handgrad selfcheck attention": (
+        "a minute of 100 submissions; tests/test_new.py does the same",
         lambda command: unknown_words(command),
     ),
     **dict.fromkeys(
@@ -280,8 +284,8 @@ AFTER: Mapping[tuple[str, str], Callable[[Path], bool]] = {
     ("gradescope.md", "handgrad pack gradescope backprop"): lambda root: (
         root / "autograder.zip"
     ).is_file(),
-    ("authors.md", "handgrad report ridge"): lambda root: (
-        root / "reports" / "ridge.html"
+    ("authors.md", "handgrad report attention"): lambda root: (
+        root / "reports" / "attention.html"
     ).is_file(),
 }
 
@@ -370,6 +374,14 @@ def test_every_command_of_a_page_works_in_the_order_of_the_page(
     page: Path, done: Mapping[Path, list[str]]
 ) -> None:
     assert not done[page], "\n\n".join(done[page])
+
+
+def test_authors_find_every_name_of_a_mistake_and_no_other() -> None:
+    text = (ROOT / "docs" / "authors.md").read_text(encoding="utf-8")
+    table = text.split("## What a mistake is called")[1].split("\n## ")[0]
+    code = (ROOT / "handgrad" / "gradients" / "diagnose.py").read_text(encoding="utf-8")
+    named = {*re.findall(r'Note\("(\w+)"', code), "unspread"}
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.M)) == named
 
 
 def commands() -> Iterator[tuple[str, str]]:

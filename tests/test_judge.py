@@ -113,6 +113,28 @@ def test_a_hypothesis_that_a_library_s_step_cannot_compute_explains_nothing():
     assert judged(judge, {**answers, "db": "db = dy"})["db"].verdict is Verdict.WRONG
 
 
+def test_a_right_answer_that_loses_digits_within_its_step_is_right():
+    """A softmax with one weight of nearly 1: float32 keeps four digits of its gradient there."""
+    exercise = attention.exercise(
+        "seed, n = 1, 4",
+        "import torch\nx = torch.randn(1, n, generator=torch.Generator().manual_seed(seed))\n"
+        "v = torch.arange(1.0, n + 1)\nx.requires_grad = True",
+        "sharp = 20 * x\nw = sharp.softmax(1)\nloss = (w * v).sum()",
+        ["dw", "dsharp", "dx"],
+    )
+    answers = {
+        "dw": "dw = v.expand_as(w)",
+        "dsharp": "dsharp = w * (dw - (w * dw).sum(1, keepdim=True))",
+        "dx": "dx = 20 * dsharp",
+    }
+    for number in range(8):
+        judge = Judge(Scenarios("sharp", exercise, {}, f"secret {number}"), Settings())
+        found = judged(judge, answers)
+        assert {one.verdict for one in found.values()} == {Verdict.RIGHT}, number
+        wrong = judged(judge, {**answers, "dsharp": "dsharp = -w * dw"})
+        assert wrong["dsharp"].verdict is Verdict.WRONG, number
+
+
 def test_two_mistakes_are_both_found_at_their_own_steps(judge):
     found = judged(
         judge,

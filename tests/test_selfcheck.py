@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from handgrad.errors import UserError
-from handgrad.grading.selfcheck import Outcome, edited, matrix, selfcheck
+from handgrad.grading.matrix import matrix
+from handgrad.grading.outcomes import Outcome
+from handgrad.grading.selfcheck import edited, selfcheck
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,25 +19,33 @@ def outcomes() -> list[Outcome]:
     return list(selfcheck(ROOT, "backprop"))
 
 
+def complaints(outcomes: list[Outcome], *kinds: str) -> list[str]:
+    return [f"{o.label}: {o.complaint}" for o in outcomes if o.kind in kinds and o.complaint]
+
+
 def test_blank_earns_nothing_and_the_solution_everything(outcomes):
-    assert [outcome.complaint for outcome in outcomes[:2]] == ["", ""]
+    labels = {outcome.label for outcome in outcomes}
+    assert {"1_every_step untouched", "4_training the instructor's solution"} <= labels
+    assert complaints(outcomes, "itself", "right") == []
 
 
 def test_every_mistake_is_found_at_its_own_step_named_as_itself_and_costs_no_other(outcomes):
-    slips = [outcome for outcome in outcomes if outcome.made]
-    assert len(slips) >= 60
-    assert [f"{o.label}: {o.complaint}" for o in slips if o.complaint] == []
+    assert sum(outcome.kind == "wrong" for outcome in outcomes) >= 60
+    assert complaints(outcomes, "wrong") == []
 
 
 def test_every_unusual_but_right_form_is_right(outcomes):
-    forms = [outcome for outcome in outcomes[2:] if not outcome.made]
-    assert len(forms) >= 25
-    assert [f"{o.label}: {o.complaint}" for o in forms if o.complaint] == []
+    assert sum(outcome.kind == "right" for outcome in outcomes) >= 25
+
+
+def test_wrong_answers_made_of_the_solution_are_found_or_shown_to_change_no_number(outcomes):
+    assert sum(outcome.kind == "mutant" for outcome in outcomes) >= 100
+    assert complaints(outcomes, "mutant") == []
 
 
 def test_right_and_wrong_lie_far_apart(outcomes):
-    right = [o.error for o in outcomes if not o.made and o.error is not None]
-    wrong = [o.error for o in outcomes if o.made and o.error and o.told != ("unspread",)]
+    right = [o.error for o in outcomes if o.kind == "right" and o.error is not None]
+    wrong = [o.error for o in outcomes if o.kind == "wrong" and o.error and o.told != ("unspread",)]
     # 100 steps of training drift further than one gradient; their tolerance is their own.
     assert max(right) < 1e-4
     assert min(wrong) > 1e-3
@@ -43,8 +53,8 @@ def test_right_and_wrong_lie_far_apart(outcomes):
 
 def test_the_matrix_counts_every_mistake_once(outcomes):
     text = matrix(outcomes, "backprop")
-    slips = [outcome for outcome in outcomes if outcome.made]
-    assert f"wrong variations: {len(slips)}; found at their own step" in text
+    wrong = [outcome for outcome in outcomes if outcome.kind == "wrong"]
+    assert f"wrong variations: {len(wrong)}; found at their own step" in text
 
 
 @pytest.fixture
@@ -59,15 +69,15 @@ def test_a_wrong_solution_and_a_wrong_row_of_the_table_are_complained_of(course)
     source = json.loads(notebook.read_text(encoding="utf-8"))
     notebook.write_bytes(edited(source, {"dlogits": "dlogits = F.softmax(logits, 1)"}))
     (course / "graders" / "backprop" / "variations.py").write_text(
-        "from handgrad.grading.selfcheck import Right, Slip\n"
+        "from handgrad.grading.variations import Right, Slip\n"
         "WRONG = (Slip('3_batch_norm', 'dhprebn', 'dhprebn = -dhpreact', 'sign', {}),)\n"
         "RIGHT = (Right('3_batch_norm', 'nonsense', {'dhprebn': 'dhprebn = dhpreact'}),)\n"
     )
-    complaints = [outcome.complaint for outcome in selfcheck(course, "backprop")]
-    assert complaints[0] == ""
-    assert "2_cross_entropy dlogits (wrong)" in complaints[1]
-    assert "3_batch_norm dhprebn (wrong)" in complaints[2]
-    assert "it was called" in complaints[3]
+    said = {o.label: o.complaint for o in selfcheck(course, "backprop", mutated=False)}
+    assert said["2_cross_entropy untouched"] == ""
+    assert "dlogits (wrong)" in said["2_cross_entropy the instructor's solution"]
+    assert "3_batch_norm dhprebn (wrong)" in said["3_batch_norm nonsense"]
+    assert "it was called" in said["dhprebn sign"]
 
 
 def test_an_unknown_cell_in_the_table_is_named():

@@ -4,7 +4,7 @@
 found at its own step, named as given here, and cost no other gradient a mark.
 """
 
-from handgrad.grading.selfcheck import Right, Slip
+from handgrad.grading.variations import Right, Slip
 
 EVERY_STEP, CROSS_ENTROPY, BATCH_NORM, TRAINING = (
     "1_every_step",

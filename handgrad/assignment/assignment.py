@@ -13,6 +13,7 @@ from handgrad import __version__, atomic
 from handgrad.assignment.beside import load_module
 from handgrad.assignment.declared import Declared
 from handgrad.assignment.exercises import Exercises, has_forward
+from handgrad.assignment.refusals import flaws, warnings
 from handgrad.errors import UserError
 from handgrad.gradients.exercise import Exercise, Mistake
 from handgrad.gradients.judge import Judge
@@ -68,6 +69,11 @@ class Assignment:
         return cls._read(name, graders, release, _kept_secret(graders / "seed"))
 
     @classmethod
+    def source(cls, root: Path, name: str) -> "Assignment":
+        """Assignment `name` as its instructor's notebooks are now, released or not; for looking at only."""
+        return cls._read(name, root / "graders" / name, root / "source" / name, "none")
+
+    @classmethod
     def packaged(cls, name: str) -> "Assignment":
         """The copy that came with the package, for self-study; its hidden runs are drawn anew each time."""
         here = Path(str(resources.files("handgrad"))) / "courses"
@@ -77,6 +83,17 @@ class Assignment:
         if not graders.is_dir():
             raise UserError(name, "this package brings no such assignment", "Check the spelling.")
         return cls._read(name, graders, here / "release" / name, secrets.token_hex(16))
+
+    def examined(self, stem: str) -> Iterator[UserError | str]:
+        """What is wrong with one notebook, and as text what is allowed and hides mistakes."""
+        try:
+            exercise = self.exercises[stem]
+            _ = self.gradients[stem]
+        except UserError as error:
+            yield error
+            return
+        yield from flaws(exercise, self.files)
+        yield from warnings(exercise, self.files)
 
     def only(self, *notebooks: str) -> "Assignment":
         """The same assignment, of which only these notebooks are read and graded."""
@@ -91,7 +108,7 @@ class Assignment:
             raise UserError(
                 str(release),
                 "no notebook has a cell tagged `forward`",
-                f"Tag the forward pass in the source, and run `nbgrader generate_assignment {name}`.",
+                "Tag the forward pass in the source, and release it again.",
             )
         declared = Declared.read(graders / "assignment.toml", stems)
         exercises = Exercises(release, notebooks, declared, _mistakes(graders, stems))

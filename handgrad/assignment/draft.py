@@ -15,7 +15,7 @@ from handgrad.assignment.exercises import TAG, Read
 from handgrad.assignment.givencells import GivenCells, Ran
 from handgrad.assignment.graph import Forward
 from handgrad.assignment.plaincells import PlainCell, read_cells
-from handgrad.assignment.refusals import warnings
+from handgrad.assignment.refusals import flaws, warnings
 from handgrad.assignment.shapes import Shapes, Sizes
 from handgrad.assignment.solution import Solved, cut
 from handgrad.errors import UserError
@@ -60,6 +60,8 @@ def draft(name: str, path: Path) -> Draft:
         answers = [*_answers(plain[behind:], solved, forward)]
         body = [*given, *_reference(given, forward, asked), *answers]
         exercise = Read(_run_by(body, path), Declared()).exercise(())
+        for flaw in flaws(exercise, {}):
+            raise flaw
     for cell in _tagged(given):
         cell.source = _with_shapes(cell.source, sizes)
     title = _TITLE.format(name=name, loss=exercise.graph.loss)
@@ -84,7 +86,7 @@ def _left(exercise: Exercise, answers: Sequence[NotebookNode]) -> Iterator[str]:
     if rest:
         names = ", ".join(f"d{name}" for name in rest)
         yield f"solution: no line makes {names}, so nobody is asked for it"
-    yield from warnings(exercise)
+    yield from warnings(exercise, {})
 
 
 @contextmanager

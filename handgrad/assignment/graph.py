@@ -3,6 +3,7 @@
 import ast
 import symtable
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import CodeType, SimpleNamespace
 from typing import Any
@@ -130,6 +131,11 @@ def in_double(value: Any) -> Any:
     return value
 
 
+def in_single(value: Any) -> Any:
+    """What `in_double` made, as the notebook has it."""
+    return value.float() if isinstance(value, Tensor) and value.dtype is torch.float64 else value
+
+
 def carries_gradient(value: object) -> bool:
     """Whether autograd follows this value."""
     return isinstance(value, Tensor) and value.is_floating_point() and value.requires_grad
@@ -172,13 +178,18 @@ def _read(table: symtable.SymbolTable) -> Iterator[str]:
 
 
 def _step(name: str, statement: Statement, values: Namespace) -> Step:
-    """The step that makes `name`: it executes its own statement, with its inputs put in their places."""
+    """The step that makes `name`: it executes its own statement, with its inputs put in their places.
+
+    It computes in float64, but where it is handed float32, in that.
+    """
     inputs = tuple(read for read in statement.reads if carries_gradient(values.get(read)))
 
     def compute(*tensors_and_constants: Any) -> Tensor:
         *tensors, constants = tensors_and_constants
-        namespace = {**vars(constants), **dict(zip(inputs, tensors, strict=True))}
-        with InDouble():
+        single = any(tensor.dtype is torch.float32 for tensor in tensors)
+        known = {n: in_single(v) for n, v in vars(constants).items()} if single else vars(constants)
+        with nullcontext() if single else InDouble():
+            namespace = {**known, **dict(zip(inputs, tensors, strict=True))}
             exec(statement.code, namespace)  # the release's own text
         made: Tensor = namespace[name]
         return made

@@ -56,7 +56,7 @@ def _instead(node: ast.AST) -> Iterator[_Change]:
             other = ast.Sub() if isinstance(op, ast.Add) else ast.Add()
             yield "an addend left out", ast.Pass()
             yield "a sign", ast.AugAssign(target, other, value)
-        case ast.AugAssign() | ast.Expr(ast.Call()):
+        case ast.AugAssign() | ast.Expr(ast.Call(func=ast.Attribute(ast.Name()))):
             yield "a line left out", ast.Pass()
         case ast.Attribute(value, "T" | "mT"):
             yield "a transpose left out", value

@@ -15,6 +15,7 @@ from torch import Tensor
 from handgrad.assignment.graph import carries_gradient, parsed, statement_of
 from handgrad.errors import UserError
 from handgrad.gradients.exercise import Exercise, Files, Mistake
+from handgrad.gradients.reference import Reference
 
 if TYPE_CHECKING:
     from handgrad.assignment.exercises import Read
@@ -188,24 +189,28 @@ def _grads(read: "Read") -> None:
     """What `cmp` needs: that autograd has run, and kept what is asked for."""
     if read.forward.function:
         return
-    for variable in read.tests:
-        value = read.values.get(variable.removeprefix("d"))
-        if not carries_gradient(value) or not variable.startswith("d"):
-            continue
-        assert isinstance(value, Tensor)
-        name = variable.removeprefix("d")
+    names = [variable.removeprefix("d") for variable in read.tests if variable.startswith("d")]
+    asked = {name: read.values[name] for name in names if carries_gradient(read.values.get(name))}
+    for name, value in asked.items():
         if not value.is_leaf and not value.retains_grad:
             raise UserError(
                 _where(read, name),
-                f"{read.tests[variable].name} compares with `{name}.grad`, which is not kept",
+                f"{read.tests['d' + name].name} compares with `{name}.grad`, which is not kept",
                 f"Write `{name}.retain_grad()` in a given cell before `backward`.",
             )
-        if value.grad is None:
-            raise UserError(
-                _where(read, name),
-                f"no given cell before the answers calls `{read.graph.loss}.backward()`",
-                "Add one: students compare with what it leaves.",
-            )
+    lacking = [name for name, value in asked.items() if value.grad is None]
+    if lacking and len(lacking) == len(asked):
+        raise UserError(
+            _where(read, lacking[0]),
+            f"no given cell before the answers calls `{read.graph.loss}.backward()`",
+            "Add one: students compare with what it leaves.",
+        )
+    if lacking:
+        raise UserError(
+            _where(read, lacking[0]),
+            f"`{lacking[0]}` got no gradient when `{read.graph.loss}.backward()` ran",
+            "Look for a `.detach()` between it and the loss, or do not ask for it.",
+        )
 
 
 def _where(read: "Read", name: str) -> str:
@@ -224,8 +229,8 @@ def _hides_gradients(value: Any) -> bool:
     return isinstance(value, list | tuple) and any(carries_gradient(one) for one in value)
 
 
-def flaws(exercise: Exercise, files: Files) -> Iterator[str]:
-    """What draws and steps show only when they are made again, a sentence each."""
+def flaws(exercise: Exercise, files: Files) -> Iterator[UserError]:
+    """What draws and steps show only when they are made again."""
     seed = {**exercise.public, "seed": 1}
     first, again, other = (
         exercise.draw(parameters, files)[0].leaves
@@ -233,18 +238,20 @@ def flaws(exercise: Exercise, files: Files) -> Iterator[str]:
     )
     for name, leaf in first.items():
         if not torch.equal(leaf, again[name]):
-            yield f"`{name}` is another at each draw with one seed: draw it from a generator with `seed`"
+            fact = f"`{name}` is another at each draw with one seed"
+            yield UserError("the given cells", fact, "Draw it from a generator with `seed`.")
     if all(torch.equal(leaf, other[name]) for name, leaf in first.items()):
-        yield "the leaves are the same whatever `seed` is: seed the generator with it"
+        fact = "the leaves are the same whatever `seed` is"
+        yield UserError("the given cells", fact, "Seed the generator with it.")
     for scenario in exercise.scenarios:
         try:
             exercise.draw({**exercise.public, **scenario.parameters, "seed": 1}, files)
         except UserError as error:
-            yield f"in the run {scenario.name!r}: {error}"
+            yield UserError(f"in the run {scenario.name!r}: {error.where}", error.fact, error.cure)
     yield from _steps(exercise, files)
 
 
-def _steps(exercise: Exercise, files: Files) -> Iterator[str]:
+def _steps(exercise: Exercise, files: Files) -> Iterator[UserError]:
     (draw, *_) = exercise.draw({**exercise.public, "seed": 1}, files)
     values = {name: leaf.double() for name, leaf in draw.leaves.items()}
     for step in exercise.graph.steps:
@@ -253,14 +260,16 @@ def _steps(exercise: Exercise, files: Files) -> Iterator[str]:
         made, again = (step.compute(*inputs, draw.constants) for _ in range(2))
         for name, one, version in zip(step.inputs, inputs, versions, strict=True):
             if one._version != version:
-                yield f"{step.where}: `{step.name}` changes `{name}` in place: make a new value"
+                fact = f"`{step.name}` changes `{name}` in place"
+                yield UserError(step.where, fact, "Make a new value.")
                 return
         if not torch.equal(made, again):
-            yield f"{step.where}: `{step.name}` is another each time: draw what is random on a line before"
+            fact = f"`{step.name}` is another each time"
+            yield UserError(step.where, fact, "Draw what is random in a given cell before.")
         values[step.name] = made
 
 
-def warnings(exercise: Exercise) -> Iterator[str]:
+def warnings(exercise: Exercise, files: Files) -> Iterator[str]:
     """What is allowed and hides mistakes."""
     sizes: Mapping[str, int] = {
         name: value
@@ -272,3 +281,8 @@ def warnings(exercise: Exercise) -> Iterator[str]:
         if value in seen and "seed" not in (name, seen[value]):
             yield f"`{seen[value]}` and `{name}` are both {value}: shapes cannot tell them apart"
         seen.setdefault(value, name)
+    reference = Reference(exercise, {"seed": 1}, files, 1)
+    for name in exercise.gradients:
+        alone = reference.wanted_alone(name, frozenset(reference.exchanged))
+        if reference.chain[name].vanishes and all(one.vanishes for one in alone):
+            yield f"`d{name}` is 0 whatever comes from above: nothing in it can be got wrong"

@@ -395,13 +395,16 @@ def _new(options: argparse.Namespace) -> int:
 
 
 def _selfcheck(options: argparse.Namespace) -> int:
-    from handgrad.grading.selfcheck import matrix, selfcheck
+    from handgrad.grading.matrix import matrix
+    from handgrad.grading.selfcheck import selfcheck
 
     outcomes = []
     for outcome in selfcheck(_course(options), options.assignment):
         outcomes.append(outcome)
         mark = "no " if outcome.complaint else "yes"
-        print(f"{mark}  {outcome.label}  {outcome.complaint}".rstrip(), flush=True)
+        print(
+            f"{mark}  {outcome.label}  {outcome.complaint or outcome.remark}".rstrip(), flush=True
+        )
     if options.matrix:
         atomic.write(options.matrix, matrix(outcomes, options.assignment))
     failed = [outcome for outcome in outcomes if outcome.complaint]

@@ -44,8 +44,8 @@ def largest(tensor: Tensor) -> float:
 
 
 def distance(got: Tensor, want: Tensor, scale: float) -> float:
-    """max |got - want| / scale for equal shapes; inf for anything that is not finite."""
-    error = largest(got - want) / scale
+    """max |got - want| / scale for equal shapes; inf for anything that is not finite, or off from 0."""
+    error = largest(got - want) / max(scale, math.ulp(0.0))
     return error if math.isfinite(error) else math.inf
 
 

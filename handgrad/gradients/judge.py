@@ -280,7 +280,7 @@ class _Case:
             if not draws:
                 return []
             for point, one in zip(points, draws, strict=True):
-                at = wanted(exercise.graph, self.gradient.step, point, point.upstream)
+                at = wanted(exercise.graph, self.gradient.step, point)
                 found.append(Sighting(point, at, one))
         return found
 

@@ -1,7 +1,8 @@
 """What the answers of one notebook should be under one set of parameters: autograd's word, in float64."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from handgrad.gradients.exercise import Draw, Exercise, Files, Parameters, Targe
 from handgrad.gradients.steps import Graph, Values
 
 _TINY = 1e-30
+_ROUNDINGS = 50  # how much more than autograd a right formula may lose to rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,15 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Forward values and upstream gradients (by forward name) at which steps are judged, in float64."""
+    """Forward values and upstream gradients (by forward name) at which steps are judged, in float64.
+
+    `rounded` is the same as float32 makes it.
+    """
 
     values: Values
     upstream: Values
     constants: SimpleNamespace
+    rounded: tuple[Values, Values]
 
 
 class Reference:
@@ -72,7 +78,12 @@ class Reference:
         for draw in self.draws:
             values = self.graph.forward(draw.leaves, draw.constants)
             truth = self.graph.reference(draw.leaves, draw.constants)
-            points.append(Point(values, truth, draw.constants))
+            single = _rounded(draw.leaves)
+            rounded = (
+                self.graph.forward(single, draw.constants),
+                self.graph.reference(single, draw.constants),
+            )
+            points.append(Point(values, truth, draw.constants, rounded))
         return points
 
     @cached_property
@@ -94,7 +105,7 @@ class Reference:
     def _in_the_chain(self) -> Mapping[str, list[Wanted]]:
         """By gradient, what it should be at each draw."""
         return {
-            name: [wanted(self.graph, name, point, point.upstream) for point in self.points]
+            name: [wanted(self.graph, name, point) for point in self.points]
             for name in self.exercise.gradients
         }
 
@@ -170,29 +181,39 @@ class Reference:
                 upstream[name] = random[draw] if self.exercise.stacked else random
             else:
                 upstream[name] = self._natural(name, point, upstream)
-        return Point(point.values, upstream, point.constants)
+        return replace(point, upstream=upstream, rounded=(point.rounded[0], _rounded(upstream)))
 
     def wanted_alone(self, name: str, exchanged: frozenset[str]) -> list[Wanted]:
         """What the gradient of `name` should be at each of these points."""
         key = (name, exchanged)
         if key not in self._wanted:
-            self._wanted[key] = [
-                wanted(self.graph, name, point, point.upstream) for point in self.alone(exchanged)
-            ]
+            self._wanted[key] = [wanted(self.graph, name, point) for point in self.alone(exchanged)]
         return self._wanted[key]
 
 
-def wanted(graph: Graph, name: str, point: Point, upstream: Values) -> Wanted:
-    """`name`'s gradient at `upstream`; the scale is its vector-Jacobian product on absolute values."""
+def wanted(graph: Graph, name: str, point: Point) -> Wanted:
+    """`name`'s gradient there; the scale is its vector-Jacobian product on absolute values.
+
+    A step that cancels within itself (softmax where one weight is nearly 1) loses more to rounding than
+    that shows. So the scale is at least what makes float32's own loss a fiftieth of the tolerance.
+    """
     parts: dict[str, Tensor] = {}
     sizes: list[Tensor] = []
     for step in graph.consumers[name]:
         product = graph.product(step, name, point.values, point.constants)
-        above = upstream.get(step.name)
+        above = point.upstream.get(step.name)
         parts[step.name] = product(above)
         size = parts[step.name] if above is None else product(above.abs())
         sizes.append(size.abs())
-    return Wanted(parts, _sum(list(parts.values())), max(largest(_sum(sizes)), _TINY))
+    want = _sum([*parts.values()])
+    rounded = graph.contributions(name, *point.rounded, point.constants)
+    lost = largest(_sum([*rounded.values()]) - want)
+    noise = _ROUNDINGS * lost / TOLERANCE if math.isfinite(lost) else 0.0
+    return Wanted(parts, want, max(largest(_sum(sizes)), noise, _TINY))
+
+
+def _rounded(values: Values) -> dict[str, Tensor]:
+    return {name: value.float() for name, value in values.items()}
 
 
 def _sum(tensors: list[Tensor]) -> Tensor:

@@ -14,6 +14,7 @@ from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters import base
 from nbgrader.converters.base import NbGraderException
 
+from handgrad.assignment.assignment import Assignment, names
 from handgrad.errors import UserError
 
 # Cells as nbgrader's gradebook sorts them, by the name of their table.
@@ -52,6 +53,7 @@ class ReleaseExporter(NotebookExporter):
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         if isinstance(self.parent, base.BaseConverter):
             _refuse_other_cells(self.parent)
+            _refuse_what_cannot_be_graded(self.parent)
 
 
 def _refuse_other_cells(converter: base.BaseConverter) -> None:
@@ -75,6 +77,20 @@ def _refuse_other_cells(converter: base.BaseConverter) -> None:
                 )
                 converter.log.error(fact)
                 raise NbGraderException(fact)
+
+
+def _refuse_what_cannot_be_graded(converter: base.BaseConverter) -> None:
+    """Raise NbGraderException, logged, where hidden graders could not grade a notebook; log warnings."""
+    name, root = converter.coursedir.assignment_id, Path(converter.coursedir.root)
+    if name not in names(root):
+        return  # without hidden graders it is nbgrader's alone
+    assignment = Assignment.source(root, name)
+    for stem in assignment.exercises:
+        for found in assignment.examined(stem):
+            if isinstance(found, UserError):
+                converter.log.error("%s/%s: %s Nothing was touched.", name, stem, found)
+                raise NbGraderException(str(found))
+            converter.log.warning("%s/%s: %s", name, stem, found)
 
 
 def _changed(known: Any, cells: Iterable[NotebookNode]) -> list[str]:

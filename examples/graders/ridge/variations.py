@@ -1,6 +1,6 @@
 """Answers that these graders must know; `handgrad selfcheck ridge` puts each in the notebook."""
 
-from handgrad.grading.selfcheck import Right, Slip
+from handgrad.grading.variations import Right, Slip
 
 # The cell, the wrong line, and what it must be called.
 WRONG = (
