@@ -92,6 +92,10 @@ def test_an_assignment_goes_out_and_comes_back_and_its_feedback_goes_out(
         "why_db1_is_zero",
     }
 
+    one.run(one.student, "submit", ASSIGNMENT, *of_course)
+    assert "use --update" in one.run(one.course, "collect", ASSIGNMENT)
+    assert f"Updating submission: {ME}" in one.run(one.course, "collect", ASSIGNMENT, "--update")
+
     hand_in(one.course, "by_mail", Student("nothing of the exchange", solved=False))
     one.run(one.course, "autograde", ASSIGNMENT)
     one.run(one.course, "generate_feedback", ASSIGNMENT)

@@ -266,6 +266,8 @@ def test_a_folder_that_is_none_is_refused(folder: Path) -> None:
 
 def test_a_time_stamp_is_read_from_a_regular_file_only(folder: Path) -> None:
     assert timestamp(folder) == "2026-03-01 12:00:00 UTC\n"
+    (folder / "timestamp.txt").write_bytes(b"\xef\xbb\xbf2026-03-01 12:00:00 UTC\n")
+    assert timestamp(folder) == "2026-03-01 12:00:00 UTC\n"
     (folder / "timestamp.txt").unlink()
     assert timestamp(folder) == ""
     (folder / "timestamp.txt").symlink_to("/dev/zero")

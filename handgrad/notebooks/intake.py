@@ -151,7 +151,7 @@ def timestamp(folder: Path) -> str:
 
 def _stamp(directory: int) -> str:
     found = _read(directory, TIMESTAMP, 200)
-    return found.decode("utf-8", "replace") if isinstance(found, bytes) else f"?{found}"
+    return found.decode("utf-8-sig", "replace") if isinstance(found, bytes) else f"?{found}"
 
 
 def _read(directory: int, name: str, most: int) -> bytes | str:
