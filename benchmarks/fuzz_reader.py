@@ -25,13 +25,15 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from demo.classroom import Course  # noqa: E402
-from handgrad.errors import UserError  # noqa: E402
 from handgrad.limits import Limits  # noqa: E402
+from handgrad.notebooks.notebookfile import UnreadableError  # noqa: E402
 from handgrad.notebooks.submission import read  # noqa: E402
+from handgrad.pages.words import reason  # noqa: E402
+from handgrad.verdict import Note  # noqa: E402
 
 SLOW = 2.0  # seconds of the processor for one input
 LIMITS = Limits(notebook_mib=4)
-NAME = "1_every_step.ipynb"
+
 
 _WORDS = """
     cells cell_type source input metadata nbgrader grade_id grade solution locked task points
@@ -139,23 +141,21 @@ def submissions(draw: st.DrawFn, notebooks: list[bytes]) -> tuple[str, bytes]:
 
 
 def check(data: bytes, released: nbformat.NotebookNode) -> str:
-    """What came of it: "read", or the fact that the error tells. Raises AssertionError otherwise."""
+    """What came of it: "read", or the code of the reason. Raises AssertionError otherwise."""
     began = time.process_time()
-    error: UserError | None = None
+    refused: Note | None = None
     try:
-        prepared = read(data, released, LIMITS, NAME)
-    except UserError as caught:
-        error = caught
+        prepared = read(data, released, LIMITS)
+    except UnreadableError as error:
+        refused = error.why
     took = time.process_time() - began
     assert took < SLOW, f"{took:.1f} s"
-    if error is not None:
-        said = str(error)
-        assert said.startswith(f"{NAME}: "), said
+    if refused is not None:
+        said = reason(refused, "en")
         assert "\n" not in said, said
         assert len(said) < 400, said
         said.encode("utf-8")
-        assert error.cure, said
-        return error.fact
+        return refused.code
     nbformat.validate(prepared.notebook)
     nbformat.writes(prepared.notebook).encode("utf-8")
     mine = {

@@ -9,10 +9,9 @@ takes more than a tenth of a second, with how much longer twice the text takes: 
 import time
 from collections.abc import Callable, Mapping
 
-from handgrad.errors import UserError
 from handgrad.limits import Limits
 from handgrad.notebooks.display import clean_html, clean_markdown
-from handgrad.notebooks.notebookfile import parse
+from handgrad.notebooks.notebookfile import UnreadableError, parse
 from handgrad.pages import inert
 from handgrad.pages.formula import formula
 from handgrad.plaintext import last_states, line, plain
@@ -82,8 +81,8 @@ def _stream(text: str) -> object:
 
 def _notebook(text: str) -> object:
     try:
-        return parse(text.encode("utf-8", "replace"), Limits(), "x.ipynb")
-    except UserError as error:
+        return parse(text.encode("utf-8", "replace"), Limits())
+    except UnreadableError as error:
         return error
 
 

@@ -6,8 +6,38 @@ from typing import Literal
 
 from torch import Tensor
 
+from handgrad.verdict import Note
+
 CellStatus = Literal["ok", "raised", "timed out", "killed", "not run"]
 AnswerKind = Literal["tensor", "missing", "late", "skipped", "unusable"]
+
+# Reasons by code, each with the names of its parts; what comes out of a sandbox gives no other.
+UNUSABLE: Mapping[str, frozenset[str]] = {
+    "sparse": frozenset({"layout"}),
+    "quantized": frozenset(),
+    "elsewhere": frozenset({"device"}),
+    "booleans": frozenset(),
+    "complex_numbers": frozenset(),
+    "other_dtype": frozenset({"dtype"}),
+    "too_large": frozenset({"shape"}),
+    "axes": frozenset({"count"}),
+    "numpy_array": frozenset({"shape"}),
+    "sequence": frozenset({"kind", "count"}),
+    "sequence_of": frozenset({"kind", "count", "what"}),
+    "no_tensor": frozenset({"kind"}),
+    "untouchable": frozenset({"kind"}),
+    "no_numbers": frozenset(),
+}
+TROUBLE: Mapping[str, frozenset[str]] = {
+    "out_of_time": frozenset(),
+    "ended": frozenset(),
+    "ended_saying": frozenset({"said"}),
+    "died": frozenset({"count"}),
+    "memory": frozenset({"limit"}),
+    "threads": frozenset({"limit"}),
+    "disk": frozenset(),
+    "sent": frozenset({"what"}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +60,13 @@ class Answer:
 
     `missing`: absent or None. `late`: so at its check, and a tensor at the end of the run.
     `skipped`: the very tensor that `skip()` handed out.
-    `unusable`: something that cannot be compared; `why` says it for a person ("a list of 32 floats").
+    `unusable`: something that cannot be compared; `why` is one of UNUSABLE ("a list of 32 floats").
     A `tensor` is dense, on the CPU, without grad, of at most the size limit; its values are unchecked.
     """
 
     kind: AnswerKind
     tensor: Tensor | None = None
-    why: str = ""
+    why: Note | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +92,10 @@ class Attempt:
 class Evidence:
     """Everything one notebook's runs gave.
 
-    `trouble` is why the run as a whole cannot be trusted ("" when it can): then nobody is given a mark.
+    `trouble` is why the run as a whole cannot be trusted (None when it can): then nobody is given a mark.
     """
 
     notebook: str
     runs: Mapping[str, RunResult] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
-    trouble: str = ""
+    trouble: Note | None = None

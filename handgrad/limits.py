@@ -9,7 +9,12 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class TooNestedError(ValueError):
-    """JSON of too many levels, or of too many lists and objects."""
+    """JSON of more than `most` levels ("too_deep"), or lists and objects ("too_many_lists")."""
+
+    def __init__(self, of: str, most: int) -> None:
+        super().__init__(f"{of}: more than {most}")
+        self.of = of
+        self.most = most
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,6 @@ def check_nesting(data: bytes, *, depth: int, containers: int) -> None:
         level += 1
         count += 1
         if level > depth:
-            raise TooNestedError(f"brackets are nested more than {depth} deep")
+            raise TooNestedError("too_deep", depth)
         if count > containers:
-            raise TooNestedError(f"it has more than {containers:,} lists and objects")
+            raise TooNestedError("too_many_lists", containers)

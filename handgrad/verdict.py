@@ -20,12 +20,13 @@ class Verdict(StrEnum):
 class Note:
     """A code with its parts; `words` turns it into a sentence of the reader's language.
 
-    Used for remarks ("flat_shape"), diagnoses ("missing_branch", consumer="counts_sum"),
-    and problems of a notebook ("cell_deleted", cell="dlogits").
+    Used for remarks ("flat_shape"), diagnoses ("missing_branch", consumer="counts_sum"), problems of a
+    notebook ("cell_deleted", cell="dlogits"), and reasons, which are parts of others ("unreadable",
+    why=Note("cut_off")).
     """
 
     code: str
-    parts: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, "str | Note"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

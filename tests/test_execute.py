@@ -31,6 +31,7 @@ from handgrad.jailed import wire
 from handgrad.plan import Cell, Plan, Run
 from handgrad.sandbox.border import BorderError, run_of
 from handgrad.sandbox.execute import Executor
+from handgrad.verdict import Note
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def jail() -> Iterator[Executor]:
 
 def test_a_clean_notebook_gives_every_run_without_trouble(jail: Executor) -> None:
     evidence = play(jail, cells())
-    assert evidence.trouble == ""
+    assert evidence.trouble is None
     assert evidence.attempts == ()
     assert list(evidence.runs) == ["display", "chain", "alone"]
     assert {c.status for run in evidence.runs.values() for c in run.cells} == {"ok"}
@@ -165,37 +166,40 @@ def test_functions_of_given_cells_see_the_names_of_the_run() -> None:
     assert values(evidence, "d", "two") == [70.0]
 
 
+OF_FLOATS = Note("sequence_of", {"kind": "list", "count": "32", "what": "float"})
+
+
 @pytest.mark.parametrize(
     ("source", "kind", "why"),
     [
-        ("", "missing", ""),
-        ("dy = None", "missing", ""),
-        ("dy = [0.5] * 32", "unusable", "a list of 32 floats"),
-        ("dy = (1, 'a')", "unusable", "a tuple of 2 things"),
-        ("dy = 3.0", "unusable", "a float, not a tensor"),
-        ("dy = y.numpy()", "unusable", "a numpy array of shape (4, 3)"),
-        ("dy = y > 0", "unusable", "a tensor of True and False"),
-        ("dy = y + 0j", "unusable", "a tensor of complex numbers"),
-        ("dy = y.to_sparse()", "unusable", "a sparse tensor (torch.sparse_coo)"),
-        ("dy = y.to('meta')", "unusable", "a tensor on the device meta"),
-        ("dy = y[0].expand(10**9, 3)", "unusable", "a tensor of shape (1000000000, 3), too large to take"),
-        ("dy = skip('y')", "skipped", ""),
-        ("dy = skip('y').clone()", "skipped", ""),
-        ("dy = y.double()", "tensor", ""),
-        ("dy = y.half()", "tensor", ""),
-        ("dy = y.bfloat16()", "tensor", ""),
-        ("dy = torch.arange(3)", "tensor", ""),
-        ("dy = torch.tensor(1.0)", "tensor", ""),
-        ("dy = torch.zeros(0, 3)", "tensor", ""),
-        ("dy = torch.zeros(2).expand(4, 2).T", "tensor", ""),
-        ("dy = torch.ones(2, requires_grad=True)", "tensor", ""),
-        ("dy = torch.nn.Parameter(y)", "tensor", ""),
-        ("dy = torch.tensor([float('nan'), float('inf')])", "tensor", ""),
+        ("", "missing", None),
+        ("dy = None", "missing", None),
+        ("dy = [0.5] * 32", "unusable", OF_FLOATS),
+        ("dy = (1, 'a')", "unusable", Note("sequence", {"kind": "tuple", "count": "2"})),
+        ("dy = 3.0", "unusable", Note("no_tensor", {"kind": "float"})),
+        ("dy = y.numpy()", "unusable", Note("numpy_array", {"shape": "(4, 3)"})),
+        ("dy = y > 0", "unusable", Note("booleans")),
+        ("dy = y + 0j", "unusable", Note("complex_numbers")),
+        ("dy = y.to_sparse()", "unusable", Note("sparse", {"layout": "torch.sparse_coo"})),
+        ("dy = y.to('meta')", "unusable", Note("elsewhere", {"device": "meta"})),
+        ("dy = y[0].expand(10**9, 3)", "unusable", Note("too_large", {"shape": "(1000000000, 3)"})),
+        ("dy = skip('y')", "skipped", None),
+        ("dy = skip('y').clone()", "skipped", None),
+        ("dy = y.double()", "tensor", None),
+        ("dy = y.half()", "tensor", None),
+        ("dy = y.bfloat16()", "tensor", None),
+        ("dy = torch.arange(3)", "tensor", None),
+        ("dy = torch.tensor(1.0)", "tensor", None),
+        ("dy = torch.zeros(0, 3)", "tensor", None),
+        ("dy = torch.zeros(2).expand(4, 2).T", "tensor", None),
+        ("dy = torch.ones(2, requires_grad=True)", "tensor", None),
+        ("dy = torch.nn.Parameter(y)", "tensor", None),
+        ("dy = torch.tensor([float('nan'), float('inf')])", "tensor", None),
     ],
     ids=lambda value: value if isinstance(value, str) and value.startswith("dy") else "",
 )  # fmt: skip
 def test_an_answer_is_a_plain_tensor_or_says_why_not(
-    jail: Executor, source: str, kind: str, why: str
+    jail: Executor, source: str, kind: str, why: Note | None
 ) -> None:
     found = answer(play(jail, cells(source)), "dy")
     assert (found.kind, found.why) == (kind, why)
@@ -275,7 +279,7 @@ def test_a_lost_worker_is_said_and_the_next_call_starts_another() -> None:
         _worker(before).kill()
         with pytest.raises(LostError, match="the sandbox was lost"):
             play(jail, cells())
-        assert play(jail, cells()).trouble == ""
+        assert play(jail, cells()).trouble is None
 
 
 def test_closing_leaves_no_process_behind() -> None:
@@ -343,7 +347,7 @@ CLEAN: dict[str, object] = {
         {"index": c.index, "status": "ok", "ename": "", "evalue": "", "outputs": []}
         for c in cells()
     ],
-    "answers": {"dy": ["tensor", ""], "dx": ["missing", ""]},
+    "answers": {"dy": ["tensor", None], "dx": ["missing", None]},
     "changed": [],
     "attempts": [],
 }
@@ -387,9 +391,9 @@ def test_a_frame_as_a_runner_sends_it_is_read() -> None:
         b"\xff\xff\xff\xff",
         _body({**CLEAN, "run": "display"}, {"dy": ONE}),
         _body({**CLEAN, "run": 3}, {"dy": ONE}),
-        _body({**CLEAN, "answers": {"dother": ["tensor", ""]}}, {"dother": ONE}),
+        _body({**CLEAN, "answers": {"dother": ["tensor", None]}}, {"dother": ONE}),
         _body({**CLEAN, "answers": {"dy": ["perfect", ""]}}, {"dy": ONE}),
-        _body({**CLEAN, "answers": {"dy": ["missing", ""]}}, {"dy": ONE}),
+        _body({**CLEAN, "answers": {"dy": ["missing", None]}}, {"dy": ONE}),
         _body({**CLEAN, "answers": {"dy": [["tensor"], ""]}}, {"dy": ONE}),
         _body(CLEAN, {}),
         _body(CLEAN, {"dy": ONE, "dx": ONE}),
@@ -429,7 +433,7 @@ def test_a_forged_frame_is_refused_whole(body: bytes) -> None:
 
 
 def test_an_answer_that_a_finished_run_says_nothing_of_is_missing_and_is_listed() -> None:
-    body = _body({**CLEAN, "answers": {"dy": ["tensor", ""]}}, {"dy": ONE})
+    body = _body({**CLEAN, "answers": {"dy": ["tensor", None]}}, {"dy": ONE})
     result, attempts = run_of("chain", body, PLAN, cells(), LIMITS)
     assert result.answers["dx"].kind == "missing"
     assert [(one.cell, one.what) for one in attempts] == [
@@ -445,7 +449,7 @@ def test_a_tensor_of_ninety_axes_is_no_answer() -> None:
     names = length.to_bytes(8, "little") + forged[len(body) - len(packed) + 8 :]
     result, _ = run_of("chain", wire.frame(header, names), PLAN, cells(), LIMITS)
     assert result.answers["dy"].kind == "unusable"
-    assert result.answers["dy"].why == "a tensor of 90 axes"
+    assert result.answers["dy"].why == Note("axes", {"count": "90"})
 
 
 def test_a_line_that_stands_in_no_cell_is_not_told() -> None:

@@ -95,19 +95,19 @@ def a_file_of_200_mib(path: Path) -> None:
 @pytest.mark.parametrize(
     ("put", "why"),
     [
-        (a_folder, "it is a folder"),
-        (a_link, "it is a link"),
-        (a_link_to_nowhere, "it is a link"),
-        (a_link_to_a_neighbour, "it is a link"),
-        (an_endless_device, "it is a link"),
-        (a_pipe, "it is a pipe"),
-        (a_socket, "it is a socket"),
-        (a_file_of_200_mib, "it is 200 MiB, over the limit of 50 MiB"),
+        (a_folder, Note("folder")),
+        (a_link, Note("link")),
+        (a_link_to_nowhere, Note("link")),
+        (a_link_to_a_neighbour, Note("link")),
+        (an_endless_device, Note("link")),
+        (a_pipe, Note("pipe")),
+        (a_socket, Note("socket")),
+        (a_file_of_200_mib, Note("too_large_file", {"size": "200", "limit": "50"})),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
 def test_what_is_no_regular_file_is_named_and_not_opened(
-    folder: Path, put: Callable[[Path], None], why: str
+    folder: Path, put: Callable[[Path], None], why: Note
 ) -> None:
     (folder / f"{ONE}.ipynb").unlink()
     put(folder / f"{ONE}.ipynb")
@@ -123,7 +123,7 @@ def test_what_is_no_regular_file_is_named_and_not_opened(
 def test_a_device_is_not_opened(folder: Path) -> None:
     (folder / f"{ONE}.ipynb").unlink()
     os.mknod(folder / f"{ONE}.ipynb", 0o20666, os.makedev(1, 5))
-    assert taken(folder).problems[ONE][0].parts["why"] == "it is a device"
+    assert taken(folder).problems[ONE][0].parts["why"] == Note("device")
 
 
 def test_a_missing_notebook_is_missing(folder: Path) -> None:
@@ -271,7 +271,7 @@ def test_a_time_stamp_is_read_from_a_regular_file_only(folder: Path) -> None:
     (folder / "timestamp.txt").unlink()
     assert timestamp(folder) == ""
     (folder / "timestamp.txt").symlink_to("/dev/zero")
-    assert timestamp(folder) == "?it is a link"
+    assert timestamp(folder) == "?link"
     assert timestamp(folder / "nowhere") == ""
 
 

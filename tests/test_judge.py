@@ -9,7 +9,7 @@ from handgrad.gradients.judge import Judge
 from handgrad.gradients.lookup import Answers
 from handgrad.gradients.scenarios import Scenarios, seed_for
 from handgrad.settings import Settings
-from handgrad.verdict import Verdict
+from handgrad.verdict import Note, Verdict
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +204,7 @@ def test_of_an_answer_that_stopped_half_way_the_error_is_told_and_no_mistake_nam
 
 
 def test_a_run_in_trouble_gives_no_mark_and_no_zero(judge):
-    found = findings(judge, Answers(Evidence("attention", trouble="the sandbox was lost")))
+    found = findings(judge, Answers(Evidence("attention", trouble=Note("silent"))))
     assert {one.verdict for one in found.values()} == {Verdict.COULD_NOT_TELL}
     assert {one.points for one in found.values()} == {None}
 

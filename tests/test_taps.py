@@ -117,7 +117,7 @@ def test_the_value_that_stands_at_the_check_is_the_one_that_counts(jail: Executo
 def test_a_process_that_died_watches_the_chain_once_more(jail: Executor) -> None:
     dies = "import os\nif seed == 6: os._exit(1)"
     evidence = play(jail, cells(WAYS["in one cell"], "pass", dies))
-    assert evidence.trouble == ""
+    assert evidence.trouble is None
     assert values(evidence, "dx", "alone") == REPLACED.flatten().tolist()
 
 

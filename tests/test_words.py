@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from handgrad.assignment.assignment import Assignment
+from handgrad.evidence import TROUBLE, UNUSABLE
 from handgrad.pages import words
 from handgrad.verdict import Finding, Note, Verdict
 
@@ -15,10 +16,14 @@ PACKAGE = Path(words.__file__).parents[1]
 
 
 def emitted() -> Iterator[tuple[str, frozenset[str] | None]]:
-    """Every literal code of a `Note(...)` in the engine, with its parts if they are literal."""
+    """Every literal code of a note or a reason in the engine, with its parts if they are literal."""
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not (isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Note")):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if called == "UnreadableError" and isinstance(node.args[0], ast.Constant):
+                names = [keyword.arg for keyword in node.keywords]
+                yield node.args[0].value, None if None in names else frozenset(names)
+            if not called.endswith("Note"):
                 continue
             given = [*node.args, *(k.value for k in node.keywords)]
             parts: frozenset[str] | None = frozenset()
@@ -62,13 +67,14 @@ def test_no_sentence_is_left_empty_or_in_the_other_language() -> None:
 def test_every_code_the_engine_emits_has_words_and_is_given_its_parts() -> None:
     keys = words.keys("en")
     for code, parts in emitted():
-        assert words.known(code), code
+        assert words.known(code) or f"why.{code}" in keys, code
         if parts is None:
             continue
         wanted = {
             name
             for key, names in keys.items()
-            if key.split(".")[0] in ("diagnosis", "remark", "problem") and key.split(".")[1] == code
+            if key.split(".")[0] in ("diagnosis", "remark", "problem", "why")
+            and key.split(".")[1] == code
             for name in names
         }
         assert wanted <= parts, code
@@ -148,52 +154,27 @@ def test_what_a_student_wrote_cannot_break_out_of_its_sentence() -> None:
     assert len(told) < 700
 
 
-GIVING_REASONS = """limits.py notebooks/notebookfile.py notebooks/intake.py jailed/answers.py jailed/watch.py
-    gradients/judge.py"""
-BEGINNINGS = (
-    r"(it (is|has|was|holds|cannot|used|ran)|its|the (file|key|time|process)|byte|brackets|an?) "
-)
-# Put together from words; and one that is no notebook's.
-COMPOSED = {
-    "something that cannot be read (7)",
-    "a list of 7 things",
-    "a str, not a tensor",
-    "an int, not a tensor",
-}
-OF_A_FOLDER = "it is a link, not a folder"
+def test_every_reason_of_a_sandbox_has_words_for_its_parts() -> None:
+    for code, parts in {**UNUSABLE, **TROUBLE}.items():
+        note = Note("unreadable", {"why": Note(code, dict.fromkeys(parts, "7"))})
+        assert "7" in words.say(note, "zh") or not parts
+        for language in words.LANGUAGES:
+            assert words.keys(language)[f"why.{code}"] == parts
 
 
-def reasons() -> set[str]:
-    """What the engine says of a file, a run or an answer, with a number for each part of it."""
-    found = set(COMPOSED)
-    for module in GIVING_REASONS.split():
-        nodes = [*ast.walk(ast.parse((PACKAGE / module).read_text(encoding="utf-8")))]
-        whole = {node: node.values for node in nodes if isinstance(node, ast.JoinedStr)}
-        halves = {half for values in whole.values() for half in values}
-        for node in nodes:
-            texts = whole.get(node, [node])
-            said = "".join(str(v.value) if isinstance(v, ast.Constant) else "7" for v in texts)
-            if node not in halves and re.match(BEGINNINGS, said):
-                found.add(said)
-    return found - {OF_A_FOLDER}
+def test_every_reason_is_given_by_somebody() -> None:
+    written = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    codes = [key.removeprefix("why.") for key in words.keys("en") if key.startswith("why.")]
+    assert [code for code in codes if f'"{code}"' not in written] == []
 
 
-def test_every_reason_that_the_engine_gives_is_there_in_both_languages() -> None:
-    said = reasons()
-    assert len(said) > 30
-    for reason in said:
-        note = Note("unreadable", {"why": reason})
-        assert words.say(note, "en") == f"The notebook cannot be read: {reason}."
-        assert reason not in words.say(note, "zh"), reason
-    given_by_nobody = [
-        p.pattern for p, _ in words._reasons("en") if not any(map(p.fullmatch, said))
-    ]
-    assert given_by_nobody == []
-
-
-def test_parts_of_a_reason_are_told_as_they_are() -> None:
-    note = Note("unreadable", {"why": "the key '{0.__class__}' stands twice in one object."})
+def test_a_reason_is_part_of_the_sentence_in_the_readers_language() -> None:
+    note = Note("unreadable", {"why": Note("key_twice", {"key": "'{0.__class__}'"})})
+    assert words.say(note, "en") == (
+        "The notebook cannot be read: the key '{0.__class__}' stands twice in one object."
+    )
     assert "'{0.__class__}'" in words.say(note, "zh")
+    assert "stands twice" not in words.say(note, "zh")
     assert "boom" in words.say(Note("trouble", {"why": "boom"}), "zh")
 
 

@@ -14,6 +14,7 @@ from jailed import FILES, GIVEN, LIMITS, PLAN, answer, cell, cells, executor, pl
 from handgrad.plan import Cell, Plan
 from handgrad.sandbox import breakouts
 from handgrad.sandbox.execute import Executor
+from handgrad.verdict import Note
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ HONEST = {
 @pytest.mark.parametrize("source", HONEST.values(), ids=HONEST)
 def test_honest_cells_run_in_every_run_and_accuse_nobody(patient: Executor, source: str) -> None:
     evidence = play(patient, cells(source))
-    assert evidence.trouble == ""
+    assert evidence.trouble is None
     assert evidence.attempts == ()
     for run in evidence.runs:
         found = cell(evidence, 10, run)
@@ -182,7 +183,7 @@ def test_what_a_cell_shows_is_bounded_and_its_neighbours_are_well(
     jail: Executor, source: str
 ) -> None:
     evidence = play(jail, cells(source))
-    assert evidence.trouble == ""
+    assert evidence.trouble is None
     assert len(str(cell(evidence, 10).outputs)) < 8 * (LIMITS.output_kib << 10)
     assert cell(evidence, 12, "alone").status == "ok"
 
@@ -231,7 +232,7 @@ def test_a_cell_that_does_not_end_costs_itself_once(
     jail: Executor, source: str, status: str
 ) -> None:
     evidence = play(jail, cells(source))
-    assert evidence.trouble == ""
+    assert evidence.trouble is None
     assert cell(evidence, 10).status == status
     assert len(evidence.runs) == 3
     assert values(evidence, "dx", "alone")  # the step after it stands on the replacement
@@ -258,7 +259,7 @@ def test_a_cell_that_computes_for_too_long_is_stopped_long_before_one_that_waits
     limits = replace(LIMITS, cell_cpu_seconds=0.5, cell_seconds=60.0, wall_seconds=120.0)
     with executor(limits) as jail:
         evidence = play(jail, cells(source))
-    assert evidence.trouble == ""
+    assert evidence.trouble is None
     assert {cell(evidence, 10, run).status for run in evidence.runs} == {status}
     assert cell(evidence, 12, "alone").status == "ok"
 
@@ -288,7 +289,7 @@ def test_what_stands_among_the_given_cells_changes_nothing_that_an_answer_meets(
         play(jail, (*given[:at], *extra, *given[at:]))
         for given, extra in ((cells(_MEETS), ()), (cells(_MEETS), (Cell(5, "", "other", own),)))
     )
-    assert found.trouble == ""
+    assert found.trouble is None
     for run in ("chain", "alone", "display"):
         assert values(found, "dy", run) == values(plain, "dy", run)
         assert cell(found, 10, run).status == "ok"
@@ -345,7 +346,7 @@ def test_a_cell_in_which_the_process_dies_is_left_out_of_the_next_one(
     jail: Executor, source: str
 ) -> None:
     evidence = play(jail, cells(source))
-    assert evidence.trouble == ""
+    assert evidence.trouble is None
     assert {cell(evidence, 10, run).status for run in evidence.runs} == {"killed"}
     assert cell(evidence, 12, "alone").status == "ok"
 
@@ -358,7 +359,7 @@ def test_runs_that_were_finished_survive_a_death(jail: Executor) -> None:
 def test_a_notebook_that_dies_in_four_cells_is_trouble(jail: Executor) -> None:
     die = "import os; os._exit(0)"
     evidence = play(jail, cells(die, die, die, die))
-    assert evidence.trouble == "its process died 4 times"
+    assert evidence.trouble == Note("died", {"count": "4"})
 
 
 def test_time_that_one_notebook_wastes_is_its_own() -> None:
@@ -368,8 +369,8 @@ def test_time_that_one_notebook_wastes_is_its_own() -> None:
     with Executor(FILES, plans, dict.fromkeys(names, GIVEN), limits) as jail:
         loops = ["while True: pass"] * 6
         found = jail.run({"slow": cells(*loops), "fast": cells()})
-    assert found["slow"].trouble == "the time for this notebook ran out"
-    assert found["fast"].trouble == ""
+    assert found["slow"].trouble == Note("out_of_time")
+    assert found["fast"].trouble is None
     assert len(found["fast"].runs) == 3
 
 
@@ -397,7 +398,7 @@ def test_memory_is_bounded_however_it_is_had(source: str) -> None:
     with executor(limits) as jail:
         evidence = play(jail, cells(source))
     assert cell(evidence, 10, "chain").status in ("raised", "killed")
-    assert evidence.trouble == ""
+    assert evidence.trouble is None
     assert cell(evidence, 12, "alone").status == "ok"
 
 
@@ -419,7 +420,7 @@ def test_the_student_can_change_every_name_we_use_and_hurts_nobody_else(jail: Ex
         "sys.stdout = sys.stderr = None\njson.dumps = None\n"
     )
     play(jail, cells(source))
-    assert play(jail, cells()).trouble == ""
+    assert play(jail, cells()).trouble is None
 
 
 def test_the_worker_stays_small_beside_torch_itself(jail: Executor) -> None:

@@ -15,7 +15,7 @@ def given_up(
 
     Its notebooks are shown as released: what the student's do to a program is not known.
     """
-    note = Note("trouble", {"why": why})
+    note = Note("trouble", {"why": why.rstrip(". ")})
     findings = tuple(
         Gradient(stem, variable, "", grade_id, described.points[stem, grade_id]).finding(
             Verdict.COULD_NOT_TELL, None, diagnoses=(note,)

@@ -13,12 +13,13 @@ from rich.console import Console
 from handgrad.assignment.assignment import Assignment, names
 from handgrad.assignment.source import described
 from handgrad.batch.given_up import given_up
+from handgrad.doors.opened import opened
 from handgrad.errors import UserError
 from handgrad.grading.graded import Graded
 from handgrad.grading.pipeline import Pipeline, with_pipeline
 from handgrad.notebooks.intake import Submission, nothing_there, take
 from handgrad.notebooks.matching import meant, slots_of
-from handgrad.notebooks.notebookfile import RawCell, parse
+from handgrad.notebooks.notebookfile import RawCell
 from handgrad.notebooks.notebooknode import nbjson
 from handgrad.pages.table import table
 from handgrad.pages.words import noted, say, tell, text
@@ -71,14 +72,8 @@ def check(
         )
     if notebook.is_dir():
         return _check_folder(notebook, _assignment(course, name), sandboxed, launched)
-    try:
-        data = notebook.read_bytes()
-    except OSError as error:
-        raise UserError(
-            str(notebook), f"it cannot be read ({error.strerror})", "Check the path"
-        ) from None
     known = _assignments(course, name)
-    cells = parse(data, known[0].settings.limits, str(notebook)).cells
+    data, cells = opened(notebook, known[0].settings.limits)
     sources: Mapping[str, tuple[Note, ...]] = {}
     belonging = _belonging(cells, notebook, known)
     if belonging is not None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from handgrad import atomic
 from handgrad.assignment.assignment import Assignment
+from handgrad.doors.opened import opened
 from handgrad.errors import UserError
 from handgrad.lecture.conversion import Extracted, convert, recognise, written
 from handgrad.lecture.syllabus import Syllabus
-from handgrad.notebooks.notebookfile import parse
 from handgrad.plaintext import line, odd_name
 from handgrad.store.course import Course
 
@@ -36,13 +36,7 @@ def import_into(course: Path, assignment: str, notebook: Path, student: str) -> 
         )
     known = Assignment.load(course, assignment)
     syllabus = Syllabus.read(known.graders / "lecture.toml", known.release)
-    try:
-        data = notebook.read_bytes()
-    except OSError as error:
-        raise UserError(
-            str(notebook), f"it cannot be read ({error.strerror})", "Check the path"
-        ) from None
-    cells = parse(data, known.settings.limits, notebook.name).cells
+    _, cells = opened(notebook, known.settings.limits)
     if not recognise(cells, syllabus):
         raise UserError(
             str(notebook),

@@ -186,7 +186,7 @@ class _Case:
         return stopped or self.diagnosis(self._step_alone, seen)
 
     def _could_not_tell(self) -> Finding:
-        why = self.answers.evidence.trouble or "a hidden run did not reach its test cell"
+        why = self.answers.evidence.trouble or Note("not_reached")
         note = self.answers.unjudged or self._excuse or Note("trouble", {"why": why})
         return self.gradient.finding(Verdict.COULD_NOT_TELL, None, diagnoses=(note,))
 

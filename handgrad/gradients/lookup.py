@@ -75,7 +75,7 @@ class Answers:
         `chain` is the answer in the chain, for a run that did not come to the gradient's test.
         """
         answer = self.get(key, gradient) or chain
-        if answer.kind == "unusable":
+        if answer.why is not None:
             return (Note("unusable", {"why": answer.why}),)
         failure = self.failure(key, gradient)
         if failure is None:

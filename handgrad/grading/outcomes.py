@@ -98,4 +98,4 @@ def _names(complaint: str, findings: Sequence[Finding]) -> str:
 def _why(finding: Finding) -> str:
     if finding.verdict is not Verdict.COULD_NOT_TELL:
         return ""
-    return ": " + "; ".join(note.parts.get("why", note.code) for note in finding.diagnoses)
+    return ": " + "; ".join(str(note.parts.get("why", note.code)) for note in finding.diagnoses)

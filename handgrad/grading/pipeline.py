@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from handgrad.assignment.assignment import Assignment
-from handgrad.errors import UserError
 from handgrad.evidence import Evidence
 from handgrad.gradients.lookup import Answers
 from handgrad.grading.graded import Graded
 from handgrad.grading.graders import Find, in_session
 from handgrad.notebooks.display import Budget, clean_outputs
 from handgrad.notebooks.intake import UNJUDGED, Submission
+from handgrad.notebooks.notebookfile import UnreadableError
 from handgrad.notebooks.submission import Prepared, blank, prefix, read
 from handgrad.pages.annotate import shown
 from handgrad.plan import PUBLIC
@@ -90,9 +90,9 @@ def _read(assignment: Assignment, stem: str, submission: Submission) -> Notebook
     restored = blank(released)
     if data is not None:
         try:
-            restored = read(data, released, assignment.settings.limits, f"{stem}.ipynb")
-        except UserError as error:
-            problems = (*problems, Note("unreadable", {"why": error.fact}))
+            restored = read(data, released, assignment.settings.limits)
+        except UnreadableError as error:
+            problems = (*problems, Note("unreadable", {"why": error.why}))
     elif not problems:
         problems = (Note("missing"),)
     problems = (*problems, *restored.problems)

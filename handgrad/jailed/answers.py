@@ -10,6 +10,7 @@ from torch import Tensor
 
 from handgrad.evidence import AnswerKind
 from handgrad.jailed import wire
+from handgrad.verdict import Note
 
 # Taken before any student's code ran, since that may replace the names.
 _equal, _is_complex = torch.equal, torch.is_complex
@@ -28,7 +29,7 @@ class Taken:
 
     kind: AnswerKind
     tensor: Tensor | None = None
-    why: str = ""
+    why: Note | None = None
 
 
 def take(
@@ -49,29 +50,26 @@ def take(
         with _disabled():
             return _dense(value, handed, room)
     except BaseException as error:  # a student's class may raise anything when it is touched
-        why = f"something that cannot be read ({_name(error)})"
-        return Taken("unusable", why=why), 0
+        return Taken("unusable", why=Note("untouchable", {"kind": _name(error)})), 0
 
 
 def _dense(value: Tensor, handed: Sequence[Tensor], room: int) -> tuple[Taken, int]:
     """A dense copy without grad; layouts, devices and types that are no gradients are named."""
     # From here on nothing of a student's is called.
     plain = _detach(value if type(value) is Tensor else _as_subclass(value, Tensor))
-    for wrong, why in (
-        (plain.layout is not torch.strided, f"a sparse tensor ({plain.layout})"),
-        (plain.is_quantized, "a quantized tensor"),
-        (plain.device.type != "cpu", f"a tensor on the device {plain.device.type}"),
-        (plain.dtype is torch.bool, "a tensor of True and False"),
-        (_is_complex(plain), "a tensor of complex numbers"),
-        (not wire.can_carry(plain.dtype), f"a tensor of {plain.dtype}"),
+    for wrong, code, parts in (
+        (plain.layout is not torch.strided, "sparse", {"layout": str(plain.layout)}),
+        (plain.is_quantized, "quantized", {}),
+        (plain.device.type != "cpu", "elsewhere", {"device": plain.device.type}),
+        (plain.dtype is torch.bool, "booleans", {}),
+        (_is_complex(plain), "complex_numbers", {}),
+        (not wire.can_carry(plain.dtype), "other_dtype", {"dtype": str(plain.dtype)}),
     ):
         if wrong:
-            return Taken("unusable", why=why), 0
+            return Taken("unusable", why=Note(code, parts)), 0
     size = plain.numel() * plain.element_size()  # an expanded view counts at its full size
     if size > room:
-        return Taken(
-            "unusable", why=f"a tensor of shape {tuple(plain.shape)}, too large to take"
-        ), 0
+        return Taken("unusable", why=Note("too_large", {"shape": str(tuple(plain.shape))})), 0
     copied = _clone(plain.resolve_neg(), memory_format=torch.contiguous_format)
     if any(copied.shape == given.shape and _equal(copied, given) for given in handed):
         return Taken("skipped"), 0
@@ -111,17 +109,18 @@ def _name(value: object) -> str:
     return str(_type_name(type(value)))[:80]
 
 
-def _what(value: object) -> str:
-    """A value that is no tensor, in a few words."""
+def _what(value: object) -> Note:
+    """What a value is that is no tensor."""
     kind = _name(value)
     for sequence in (list, tuple):
         if issubclass(type(value), sequence):  # and its own methods are left alone
             items = list(sequence.__iter__(cast(Any, value)))
             inner = {_name(item) for item in items[:1000]}
-            what = f"{inner.pop()}s" if len(inner) == 1 else "things"
-            return f"a {kind} of {len(items)} {what}"
+            parts = {"kind": kind, "count": str(len(items))}
+            if len(inner) == 1:
+                return Note("sequence_of", {**parts, "what": inner.pop()})
+            return Note("sequence", parts)
     numpy = sys.modules.get("numpy")
     if numpy is not None and type(value) is numpy.ndarray:
-        return f"a numpy array of shape {tuple(value.shape)}"  # type: ignore[attr-defined]
-    article = "an" if kind[:1] in "aeiouAEIOU" else "a"
-    return f"{article} {kind}, not a tensor"
+        return Note("numpy_array", {"shape": str(tuple(value.shape))})  # type: ignore[attr-defined]
+    return Note("no_tensor", {"kind": kind})

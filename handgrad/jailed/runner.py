@@ -350,7 +350,9 @@ class _State:
         header = {
             "run": self.run.key,
             "cells": list(results),
-            "answers": {name: [taken.kind, taken.why] for name, taken in self.taken.items()},
+            "answers": {
+                name: [taken.kind, wire.of_note(taken.why)] for name, taken in self.taken.items()
+            },
             "changed": changed,
             "attempts": [[a.cell, a.what, a.line] for a in self.runner.attempts.found],
         }

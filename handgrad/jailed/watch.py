@@ -17,6 +17,7 @@ from pathlib import Path
 from handgrad.evidence import CellStatus
 from handgrad.jailed import wire
 from handgrad.limits import Limits
+from handgrad.verdict import Note
 
 _MOST_DEATHS = 3  # the fourth is trouble
 _TICK = 0.1  # seconds between two looks
@@ -124,8 +125,8 @@ class Watch:
     dead: dict[int, CellStatus] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
 
-    def run(self) -> str:
-        """What the trouble was, "" if there was none.
+    def run(self) -> Note | None:
+        """What the trouble was, None if there was none.
 
         A process that dies in a cell costs that cell: it is left out, and a new process does the
         runs that are missing.
@@ -133,9 +134,9 @@ class Watch:
         for _ in range(_MOST_DEATHS + 1):
             why = self._once()
             if len(self.done) == len(self.keys):
-                return ""
+                return None
             if time.monotonic() > self.deadline:
-                return "the time for this notebook ran out"
+                return Note("out_of_time")
             position, *_ = self.clock.now()
             if not 0 <= position < self.cells or position in self.dead:
                 return why or _quoted(self.clock.words() if self.quotes else "")
@@ -144,9 +145,9 @@ class Watch:
             ):  # this cell too, where it caught its time's end
                 self.dead.setdefault(slow, "timed out")
             self.dead.setdefault(position, "killed")
-        return f"its process died {_MOST_DEATHS + 1} times"
+        return Note("died", {"count": str(_MOST_DEATHS + 1)})
 
-    def _once(self) -> str:
+    def _once(self) -> Note | None:
         """One process until it ends or is ended; says what it did that no runner does."""
         self.clock.reset()
         self.inherited, _ = usage("self")
@@ -160,7 +161,7 @@ class Watch:
             os.close(reading)
             self._end(pid)
 
-    def _follow(self, pid: int, reading: int) -> str:
+    def _follow(self, pid: int, reading: int) -> Note | None:
         received = bytearray()
         asked = -1  # the cell that was asked to stop
         looked = 0.0
@@ -169,19 +170,19 @@ class Watch:
             if ready:
                 part = os.read(reading, 1 << 20)
                 if not part:
-                    return ""
+                    return None
                 received += part
                 try:
                     self._take(received)
                 except wire.WireError as error:
-                    return f"it sent {error}"
+                    return Note("sent", {"what": str(error)})
             now = time.monotonic()
             if now < looked + _TICK:
                 continue
             looked = now
             position, late = self._late(pid, now)
             if now > self.deadline or late > _GRACE:
-                return ""
+                return None
             if not self.grouped and (too_much := self._too_much()):
                 return too_much
             if self.scratch is not None and position >= 0 and (too_much := self._overfull(pid)):
@@ -201,33 +202,31 @@ class Watch:
             late = max(late, spent - worked - self.limits.cell_cpu_seconds)
         return position, late
 
-    def _overfull(self, pid: int) -> str:
-        """Tell a process that its folder is full, each time that it writes more; why to end it, ""
-        for no reason.
-        """
+    def _overfull(self, pid: int) -> Note | None:
+        """Tell a process that its folder is full, each time that it writes more; why to end it, if it is."""
         assert self.scratch is not None
         most = (self.limits.scratch_mib << 20, self.limits.scratch_files)
         size, count = filled(self.scratch, pid, _PATIENCE * most[1])
         if size > _PATIENCE * most[0] or count > _PATIENCE * most[1]:
-            return "it filled the disk"
+            return Note("disk")
         if size <= most[0] and count <= most[1]:
             self.written = (0, 0)
         elif size > self.written[0] or count > self.written[1]:
             self.written = size, count
             os.kill(pid, signal.SIGUSR2)
-        return ""
+        return None
 
-    def _too_much(self) -> str:
-        """Which limit the notebook's process exceeds, "" for none.
+    def _too_much(self) -> Note | None:
+        """Which limit the notebook's process exceeds, None for none.
 
         The kernel counts threads too, but not those of root in a container without privileges.
         """
         memory, threads = usage(self.seen_as)
         if memory - self.inherited > (self.limits.memory_mib << 20) + _BESIDE:
-            return f"it used more than {self.limits.memory_mib} MiB of memory"
+            return Note("memory", {"limit": str(self.limits.memory_mib)})
         if threads > _PATIENCE * self.limits.processes:
-            return f"it ran more than {self.limits.processes} threads"
-        return ""
+            return Note("threads", {"limit": str(self.limits.processes)})
+        return None
 
     def _take(self, received: bytearray) -> None:
         """Pass on the frames that have come in whole. Raises WireError for what is none."""
@@ -276,10 +275,10 @@ def _number_in_proc(pid: int) -> int:
     return number
 
 
-def _quoted(words: str) -> str:
+def _quoted(words: str) -> Note:
     """Why a process ended that was in no cell; its last words may be the student's."""
     said = " ".join(words.split())
-    return f'its process ended early, and said: "{said}"' if said else "its process ended early"
+    return Note("ended_saying", {"said": said}) if said else Note("ended")
 
 
 def filled(folder: Path, pid: int, most: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from safetensors.torch import load as _load
 from torch import Tensor
 
 from handgrad.limits import Limits, TooNestedError, check_nesting
+from handgrad.verdict import Note
 
 _LENGTHS = struct.Struct("<II")
 _HEADER_LENGTH = struct.Struct("<Q")
@@ -66,6 +67,11 @@ def frame(header: Mapping[str, object], body: bytes = b"") -> bytes:
     """One frame as bytes."""
     text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode("utf-8", "replace")
     return _LENGTHS.pack(len(text), len(body)) + text + body
+
+
+def of_note(note: Note | None) -> list[object] | None:
+    """A note as a header holds it."""
+    return None if note is None else [note.code, dict(note.parts)]
 
 
 def write(fd: int, data: bytes) -> None:

@@ -108,7 +108,7 @@ class Worker:
             plan = self._plans[str(job["notebook"])]
             watch = self._watch(plan, cells, outward, job["deadline"])
             watch.quotes = True
-            trouble = watch.run()
+            trouble = wire.of_note(watch.run())
             dead = list(watch.dead.items())
             wire.write(answered, wire.frame({"trouble": trouble, "dead": dead}))
 
@@ -149,15 +149,17 @@ class Worker:
 
     def _notebook(
         self, plan: Plan, listed: Sequence[Mapping[str, Any]], outward: int, deadline: float
-    ) -> str:
-        """The run that people look at, then the hidden ones; a cell that died or hung is not run again."""
+    ) -> object:
+        """The run that people look at, then the hidden ones; a cell that died or hung is not run again.
+        Returns what the trouble was as a header holds it.
+        """
         assert self._public is not None
         trouble, dead = self._public.run(plan.notebook, listed, deadline)
         if trouble:
             return trouble
         watch = self._watch(plan, [Cell(**cell) for cell in listed], outward, deadline)
         watch.dead.update(dead)
-        return watch.run()
+        return wire.of_note(watch.run())
 
     def _watch(self, plan: Plan, cells: Sequence[Cell], outward: int, deadline: float) -> Watch:
         for cell in cells:
@@ -296,8 +298,8 @@ class _Public:
 
     def run(
         self, notebook: str, cells: Sequence[Mapping[str, Any]], deadline: float
-    ) -> tuple[str, dict[int, CellStatus]]:
-        """Its run of one notebook: the trouble, "" for none, and the cells that died or hung."""
+    ) -> tuple[object, dict[int, CellStatus]]:
+        """Its run of one notebook: the trouble as a header holds it, and the cells that died or hung."""
         job = {"notebook": notebook, "cells": cells, "deadline": deadline}
         wire.write(self.asked, wire.frame(job))
         answer: Any = wire.read(self.answering, MOST_FRAME)[0]

@@ -214,7 +214,7 @@ class _Reader:
             self._note(note.code, lesson, **note.parts)
         return found.code
 
-    def _note(self, code: str, lesson: Lesson, **parts: str) -> None:
+    def _note(self, code: str, lesson: Lesson, **parts: str | Note) -> None:
         note = Note(code, parts)
         if note not in self.notes[lesson.notebook]:
             self.notes[lesson.notebook].append(note)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from handgrad.errors import UserError
 from handgrad.limits import Limits
 from handgrad.notebooks.matching import is_blank, meant, named, slots_of
-from handgrad.notebooks.notebookfile import parse
+from handgrad.notebooks.notebookfile import UnreadableError, parse
 from handgrad.plaintext import line
 from handgrad.verdict import Note, Report
 
@@ -84,7 +84,9 @@ def take(
     except OSError as error:
         raise UserError(
             str(folder),
-            "it is a link, not a folder" if folder.is_symlink() else _reason(error),
+            "it is a link, not a folder"
+            if folder.is_symlink()
+            else f"it cannot be read ({error.strerror})",
             "Put the submission itself there and grade again",
         ) from None
     try:
@@ -151,43 +153,45 @@ def timestamp(folder: Path) -> str:
 
 def _stamp(directory: int) -> str:
     found = _read(directory, TIMESTAMP, 200)
-    return found.decode("utf-8-sig", "replace") if isinstance(found, bytes) else f"?{found}"
+    return found.decode("utf-8-sig", "replace") if isinstance(found, bytes) else f"?{found.code}"
 
 
-def _read(directory: int, name: str, most: int) -> bytes | str:
+def _read(directory: int, name: str, most: int) -> bytes | Note:
     """The bytes of a regular file, or why there are none; `name` may lie one folder deeper."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe would never open
     try:
         fd = os.open(name, flags, dir_fd=directory)
     except OSError as error:
         mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
-        return "it is a link" if stat.S_ISLNK(mode) else _kind(mode) or _reason(error)
+        return _kind(mode) or _reason(error)
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         os.close(fd)  # a folder cannot even be made a file object of
-        return _kind(status.st_mode) or "it is no file"
+        return _kind(status.st_mode) or Note("no_file")
     with os.fdopen(fd, "rb") as file:
         if status.st_size > most:
-            return f"it is {status.st_size / 2**20:.0f} MiB, over the limit of {most >> 20} MiB"
+            size = {"size": f"{status.st_size / 2**20:.0f}", "limit": str(most >> 20)}
+            return Note("too_large_file", size)
         try:
             return file.read(most + 1)
         except OSError as error:
             return _reason(error)
 
 
-def _kind(mode: int) -> str:
+def _kind(mode: int) -> Note | None:
     kinds = (
-        (stat.S_ISDIR, "it is a folder"),
-        (stat.S_ISFIFO, "it is a pipe"),
-        (stat.S_ISSOCK, "it is a socket"),
-        (stat.S_ISCHR, "it is a device"),
-        (stat.S_ISBLK, "it is a device"),
+        (stat.S_ISLNK, "link"),
+        (stat.S_ISDIR, "folder"),
+        (stat.S_ISFIFO, "pipe"),
+        (stat.S_ISSOCK, "socket"),
+        (stat.S_ISCHR, "device"),
+        (stat.S_ISBLK, "device"),
     )
-    return next((text for test, text in kinds if test(mode)), "")
+    return next((Note(code) for test, code in kinds if test(mode)), None)
 
 
-def _reason(error: OSError) -> str:
-    return f"it cannot be read ({error.strerror})"
+def _reason(error: OSError) -> Note:
+    return Note("unreadable_file", {"reason": str(error.strerror)})
 
 
 class _Lost:
@@ -215,8 +219,8 @@ class _Lost:
 
     def _look_into(self, name: str, data: bytes) -> None:
         try:
-            cells = parse(data, self._limits, name).cells
-        except UserError:
+            cells = parse(data, self._limits).cells
+        except UnreadableError:
             self._closed.append(name)
             return
         stem = meant(name, cells, self._slots)
@@ -247,8 +251,8 @@ class _Lost:
 
     def _is_blank(self, stem: str, data: bytes) -> bool:
         try:
-            return is_blank(self._slots[stem], parse(data, self._limits, stem).cells)
-        except UserError:
+            return is_blank(self._slots[stem], parse(data, self._limits).cells)
+        except UnreadableError:
             return False
 
 

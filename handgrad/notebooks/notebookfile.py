@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from handgrad.errors import UserError
 from handgrad.limits import Limits, TooNestedError, check_nesting
 from handgrad.verdict import Note
 
@@ -18,7 +17,6 @@ MAX_CELLS = 5_000
 MAX_SOURCE = 1_000_000  # characters in one cell
 
 _CELL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_SAVE_AGAIN = "Open it in Jupyter, save it there and submit it again."
 _V3_TYPES: Mapping[str, CellType] = {
     "code": "code",
     "markdown": "markdown",
@@ -58,26 +56,30 @@ class Parsed:
     problems: tuple[Note, ...]
 
 
+class UnreadableError(Exception):
+    """A file is no notebook; `why` is a reason with words of its own, such as Note("cut_off")."""
+
+    def __init__(self, code: str, **parts: object) -> None:
+        super().__init__(code)
+        self.why = Note(code, {name: str(part) for name, part in parts.items()})
+
+
 class _Twice(ValueError):
     """A key that stands twice in one object; readers disagree about which one counts."""
 
 
-def parse(data: bytes, limits: Limits, name: str) -> Parsed:
-    """The cells of notebook file `name`; raises UserError where it is no notebook of format 3 or 4.
+def parse(data: bytes, limits: Limits) -> Parsed:
+    """The cells of a notebook file; raises UnreadableError where it is no notebook of format 3 or 4.
 
     Size, encoding and nesting are looked at before a parser sees the bytes. A single cell that makes
     no sense is left out with a note.
     """
-    document = _document(_text(data, limits, name), name)
+    document = _document(_text(data, limits))
     if not isinstance(document, dict):
-        raise UserError(name, "it holds JSON but no notebook", _SAVE_AGAIN)
-    raw = _raw_cells(document, name)
+        raise UnreadableError("no_notebook")
+    raw = _raw_cells(document)
     if len(raw) > MAX_CELLS:
-        raise UserError(
-            name,
-            f"it has {len(raw)} cells, more than {MAX_CELLS}",
-            "Delete the cells that do not belong to the assignment and submit it again.",
-        )
+        raise UnreadableError("too_many_cells", count=len(raw), most=MAX_CELLS)
     cells, problems = [], []
     for number, entry in enumerate(raw, start=1):
         cell = _cell(entry, number)
@@ -91,43 +93,36 @@ def parse(data: bytes, limits: Limits, name: str) -> Parsed:
     return Parsed(tuple(cells), tuple(problems))
 
 
-def _text(data: bytes, limits: Limits, name: str) -> str:
+def _text(data: bytes, limits: Limits) -> str:
     size = len(data) / 2**20
     if size > limits.notebook_mib:
-        raise UserError(
-            name,
-            f"it is {size:.0f} MiB, over the limit of {limits.notebook_mib} MiB",
-            "Clear its outputs (Edit > Clear Outputs of All Cells), save and submit it again.",
-        )
+        raise UnreadableError("too_large_file", size=f"{size:.0f}", limit=limits.notebook_mib)
     if not data.strip():
-        raise UserError(name, "the file is empty", _SAVE_AGAIN)
+        raise UnreadableError("empty")
     try:
         check_nesting(data, depth=MAX_DEPTH, containers=MAX_CONTAINERS)
     except TooNestedError as error:
-        raise UserError(
-            name, str(error), "Clear its outputs in Jupyter, save and submit it again."
-        ) from None
+        raise UnreadableError(error.of, most=error.most) from None
     try:
         return data.decode("utf-8-sig")  # a byte order mark is harmless
     except UnicodeDecodeError as error:
-        raise UserError(name, f"byte {error.start + 1} is not UTF-8 text", _SAVE_AGAIN) from None
+        raise UnreadableError("not_utf8", number=error.start + 1) from None
 
 
-def _document(text: str, name: str) -> object:
+def _document(text: str) -> object:
     try:
         # NaN and infinity are not JSON, yet Jupyter writes them in plots' outputs.
         loaded: object = json.loads(text, object_pairs_hook=_once, parse_constant=_constant)
         return loaded
     except json.JSONDecodeError as error:
         if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string"):
-            fact = "the file ends in the middle; it was cut off while it was saved or sent"
-        else:
-            fact = f"it is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg})"
-        raise UserError(name, fact, _SAVE_AGAIN) from None
+            raise UnreadableError("cut_off") from None
+        where = {"line": error.lineno, "column": error.colno}
+        raise UnreadableError("not_json_at", problem=error.msg, **where) from None
     except _Twice as error:
-        raise UserError(name, f"the key {error} stands twice in one object", _SAVE_AGAIN) from None
+        raise UnreadableError("key_twice", key=error) from None
     except (ValueError, RecursionError, OverflowError) as error:  # a number of 5,000 digits
-        raise UserError(name, f"it is not valid JSON ({_short(error)})", _SAVE_AGAIN) from None
+        raise UnreadableError("not_json", problem=_short(error)) from None
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -145,14 +140,10 @@ def _constant(_: str) -> None:
     return None
 
 
-def _raw_cells(document: Mapping[str, object], name: str) -> Sequence[object]:
+def _raw_cells(document: Mapping[str, object]) -> Sequence[object]:
     major = document.get("nbformat")
     if isinstance(major, int) and not isinstance(major, bool) and major > 4:
-        raise UserError(
-            name,
-            f"it is of notebook format {str(major)[:10]}, newer than 4",
-            "Save it with the Jupyter of this course and submit it again.",
-        )
+        raise UnreadableError("newer_format", version=str(major)[:10])
     cells = document.get("cells")
     if isinstance(cells, list):
         return cells
@@ -164,7 +155,7 @@ def _raw_cells(document: Mapping[str, object], name: str) -> Sequence[object]:
             if isinstance(sheet, dict) and isinstance(sheet.get("cells"), list)
             for cell in sheet["cells"]
         ]
-    raise UserError(name, "it holds JSON but no notebook (no list of cells)", _SAVE_AGAIN)
+    raise UnreadableError("no_cells")
 
 
 def _cell(entry: object, number: int) -> RawCell | None:

@@ -31,16 +31,14 @@ class Prepared:
     untouched: frozenset[str]
 
 
-def read(
-    data: bytes, released: "NotebookNode", limits: Limits | None = None, name: str = "the notebook"
-) -> Prepared:
-    """The submitted bytes, restored from `released`; raises UserError where they are no notebook.
+def read(data: bytes, released: "NotebookNode", limits: Limits | None = None) -> Prepared:
+    """The submitted bytes, restored from `released`; raises UnreadableError where they are no notebook.
 
     Text, points, ids, types and order of given and test cells are the release's, whatever the file
     says. Answers are found by grade id (by nbformat's cell id, or their text, where that was lost).
     Deleted cells are put back, cells of the student's own stay behind the neighbour they stood behind.
     """
-    parsed = parse(data, limits or Limits(), name)
+    parsed = parse(data, limits or Limits())
     slots = slots_of(released)
     return _assembled(released, slots, match(slots, parsed.cells), parsed.problems)
 

@@ -151,9 +151,9 @@ class _Maker:
             parts = {**parts, "names": names}
         detail = ""
         if errand.code == "late":
-            detail = self.duration(int(parts["seconds"]))
-            if float(parts["penalty"]):
-                detail += f", -{amount(float(parts['penalty']))}"
+            detail = self.duration(int(str(parts["seconds"])))
+            if penalty := float(str(parts["penalty"])):
+                detail += f", -{amount(penalty)}"
         return text(f"report.{errand.code}", self.language, **parts), detail
 
     def duration(self, seconds: int) -> str:

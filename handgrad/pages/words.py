@@ -54,39 +54,21 @@ def text(key: str, language: str, /, **parts: object) -> str:
     sentence = _table(language).get(key)
     if sentence is None:
         raise KeyError(f"no words for {key!r} in {language!r}")
-    shown = {name: line(str(value), _LONGEST_PART) for name, value in parts.items()}
-    if "why" in shown:  # somebody's sentence, which becomes part of this one
-        shown["why"] = _reason(shown["why"].rstrip(". "), language)
+    shown = {name: _part(value, language) for name, value in parts.items()}
     if "where" in shown:
         shown["where"] = _place(shown["where"], language)
     return sentence.format_map(shown)
 
 
-def _reason(why: str, language: str) -> str:
-    """A reason of the engine's own in the reader's language; any other as it is."""
-    for pattern, sentence in _reasons(language):
-        if match := pattern.fullmatch(why):
-            return sentence.format_map(match.groupdict())
-    return why
+def _part(value: object, language: str) -> str:
+    """A part of a sentence: a reason in words, anything else as it is."""
+    said = reason(value, language) if isinstance(value, Note) else str(value)
+    return line(said, _LONGEST_PART)
 
 
-@cache
-def _reasons(language: str) -> tuple[tuple[re.Pattern[str], str], ...]:
-    """Every reason as the engine says it, its {parts} open, and in the language."""
-    prefix = "why."
-    return tuple(
-        (re.compile(_open(key.removeprefix(prefix))), sentence)
-        for key, sentence in _table(language).items()
-        if key.startswith(prefix)
-    )
-
-
-def _open(sentence: str) -> str:
-    """The pattern of a sentence that may hold anything for its {parts}."""
-    return "".join(
-        re.escape(literal) + (f"(?P<{name}>.+?)" if name else "")
-        for literal, name, _, _ in Formatter().parse(sentence)
-    )
+def reason(why: Note, language: str) -> str:
+    """A reason as part of a sentence: "the file is empty"."""
+    return text(f"why.{why.code}", language, **why.parts)
 
 
 def _place(where: str, language: str) -> str:

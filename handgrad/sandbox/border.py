@@ -6,6 +6,7 @@ from typing import cast, get_args
 from torch import Tensor
 
 from handgrad.evidence import (
+    UNUSABLE,
     Answer,
     AnswerKind,
     Attempt,
@@ -16,6 +17,7 @@ from handgrad.evidence import (
 from handgrad.jailed import wire
 from handgrad.limits import Limits
 from handgrad.plan import Cell, Plan
+from handgrad.verdict import Note
 
 _MOST_TEXT = 10_000
 _MOST_AXES = 16  # some of torch's arithmetic ends the process above 64
@@ -64,6 +66,20 @@ def run_of(
     )
 
 
+def reason_of(sent: object, known: Mapping[str, frozenset[str]]) -> Note | None:
+    """A reason from a header; raises BorderError for one that is not `known` with just these parts."""
+    if sent is None:
+        return None
+    code, parts = _row(sent, str, dict)
+    if (
+        not isinstance(code, str)
+        or not isinstance(parts, dict)
+        or known.get(code) != frozenset(parts)
+    ):
+        raise BorderError("a reason that nobody gives")
+    return Note(code, {name: _text(part) for name, part in parts.items()})
+
+
 def _withheld(
     answers: Mapping[str, Answer], plan: Plan, cells: Sequence[Cell]
 ) -> Iterator[Attempt]:
@@ -83,14 +99,20 @@ def _answers(
     if not (set(listed) <= known and set(tensors) <= set(listed)):
         raise BorderError("answers to questions that were not asked")
     for name, entry in listed.items():
-        kind, why = _row(entry, str, str)
-        if kind not in _ANSWER_KINDS or (kind == "tensor") != (name in tensors):
+        if not isinstance(entry, list) or len(entry) != 2:
+            raise BorderError("an answer that is no pair")
+        kind, why = entry[0], reason_of(entry[1], UNUSABLE)
+        if (
+            kind not in _ANSWER_KINDS
+            or (kind == "tensor") != (name in tensors)
+            or (kind == "unusable") != (why is not None)
+        ):
             raise BorderError("an answer of no known kind")
         tensor = tensors.get(name)
         if tensor is not None and tensor.dim() > _MOST_AXES:
-            answers[name] = Answer("unusable", why=f"a tensor of {tensor.dim()} axes")
+            answers[name] = Answer("unusable", why=Note("axes", {"count": str(tensor.dim())}))
             continue
-        answers[name] = Answer(cast(AnswerKind, kind), tensor, _text(why))
+        answers[name] = Answer(cast(AnswerKind, kind), tensor, why)
     return answers
 
 

@@ -235,7 +235,7 @@ def try_all(secret: Path, port: int, limits: Limits = _LIMITS) -> tuple[Attempt,
     with Executor({}, {plan.notebook: plan}, {plan.notebook: ()}, limits) as executor:
         evidence = executor.run({plan.notebook: cells(secret, port)})[plan.notebook]
     if evidence.trouble or "attempts" not in evidence.runs:
-        return (Attempt("run a notebook to its end", False, evidence.trouble),)
+        return (Attempt("run a notebook to its end", False, str(evidence.trouble)),)
     results = evidence.runs["attempts"].cells
     return tuple(
         Attempt(what, result.status != "ok", f"{result.ename}: {result.evalue}"[:200])

@@ -16,15 +16,16 @@ from typing import BinaryIO
 from torch import Tensor
 
 from handgrad.errors import LostError, UserError
-from handgrad.evidence import Attempt, Evidence, RunResult
+from handgrad.evidence import TROUBLE, Attempt, Evidence, RunResult
 from handgrad.jailed import wire
 from handgrad.jailed.jail import empty
 from handgrad.limits import Limits
 from handgrad.plan import Cell, Plan, Run
-from handgrad.sandbox.border import BorderError, run_of
+from handgrad.sandbox.border import BorderError, reason_of, run_of
 from handgrad.sandbox.integrity import listed_in
 from handgrad.sandbox.launch import Launched, launch
 from handgrad.sandbox.wordless import wordless
+from handgrad.verdict import Note
 
 _START_SECONDS = 180.0  # importing torch from a cold disk
 _LEAVE_SECONDS = 2.0
@@ -125,7 +126,7 @@ class Executor:
             self._start()
         self.wait()
         runs: dict[str, dict[str, RunResult]] = {name: {} for name in cells}
-        trouble = dict.fromkeys(cells, "the sandbox did not say how it ended")
+        trouble: dict[str, Note | None] = dict.fromkeys(cells, Note("silent"))
         chosen = {name: plans[name] for name in cells}
         own, tensors = _planned(chosen, lambda run: run.own)
         job = {
@@ -145,24 +146,24 @@ class Executor:
         plans: Mapping[str, Plan],
         runs: Mapping[str, dict[str, RunResult]],
         attempts: Mapping[str, list[Attempt]],
-        trouble: dict[str, str],
+        trouble: dict[str, Note | None],
     ) -> None:
         deadline = time.monotonic() + self._limits.wall_seconds + _SLACK_SECONDS
-        broken: dict[str, str] = {}
+        broken: dict[str, Note] = {}
         while True:
             header, body = self._receive(deadline)
             kind, name = header.get("kind"), str(header.get("notebook", ""))
             if kind == "done":
                 return
             if kind == "end" and name in trouble:
-                trouble[name] = broken.get(name) or str(header.get("trouble", ""))
+                trouble[name] = broken.get(name) or _trouble(header.get("trouble"))
             elif kind == "run" and name in runs:
                 try:
                     result, asked = run_of(
                         str(header["run"]), body, plans[name], cells[name], self._limits
                     )
                 except BorderError as error:
-                    broken[name] = f"it sent {error}"
+                    broken[name] = Note("sent", {"what": str(error)})
                     continue
                 shown = next((run.key for run in plans[name].runs if run.display), "")
                 if result.key != shown:
@@ -261,6 +262,13 @@ class Executor:
             ready, _, _ = select.select([self._inward], [], [], 0.1)
             if ready and not os.read(self._inward, 1 << 20):
                 return
+
+
+def _trouble(sent: object) -> Note | None:
+    try:
+        return reason_of(sent, TROUBLE)
+    except BorderError as error:
+        return Note("sent", {"what": str(error)})
 
 
 def _plain(cell: Cell) -> dict[str, object]:

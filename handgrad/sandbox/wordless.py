@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from handgrad.evidence import Answer, CellResult, RunResult
+from handgrad.verdict import Note
 
 _ERRORS = frozenset(
     name
     for name, value in vars(builtins).items()
     if isinstance(value, type) and issubclass(value, BaseException)
 ) | {"DerivativesByHandError", "CellTimeout", "Killed"}
-_UNUSABLE = "no tensor of numbers"
+_UNUSABLE = Note("no_numbers")
 
 
 def wordless(result: RunResult, shown: RunResult | None) -> RunResult:
@@ -40,7 +41,7 @@ def _cell(cell: CellResult, shown: CellResult | None) -> CellResult:
 
 def _answer(name: str, answer: Answer, shown: Mapping[str, Answer]) -> Answer:
     if answer.kind != "unusable":
-        return replace(answer, why="")
+        return replace(answer, why=None)
     there = shown.get(name)
     return replace(
         answer, why=there.why if there is not None and there.kind == "unusable" else _UNUSABLE

@@ -50,7 +50,7 @@ class Errand:
 
     student: str
     code: str
-    parts: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, str | Note] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +114,11 @@ class ClassReport:
     @property
     def mistakes(self) -> tuple[Mistake, ...]:
         """The most frequent first."""
-        made: dict[
-            tuple[str, str, str, tuple[tuple[str, str], ...]], tuple[Note, list[str], list[str]]
-        ]
-        made = {}
+        made: dict[tuple[str, ...], tuple[Note, list[str], list[str]]] = {}
         for report in self.graded:
             for finding in report.findings:
                 for what, certain in _mistakes(finding):
-                    parts = tuple(sorted(what.parts.items()))
+                    parts = repr(sorted(what.parts.items()))
                     key = (finding.notebook, finding.name, what.code, parts)
                     _, sure, perhaps = made.setdefault(key, (what, [], []))
                     (sure if certain else perhaps).append(report.student)
