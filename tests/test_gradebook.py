@@ -77,6 +77,20 @@ def test_a_cell_that_was_released_later_is_entered(root: Path, book: Gradebook) 
     assert len(rows(root)["grade"]) == len(book.structure.grades)
 
 
+def test_folders_that_hold_nothing_are_entered_together_and_once(
+    root: Path, book: Gradebook
+) -> None:
+    empty = {f"s{number}": "" for number in range(20)}
+    book.enter({**empty, "late": "2026-03-01 12:00:00 UTC"})
+    assert {row[0] for row in rows(root)["student"]} >= {*empty, "late"}
+    assert set(scores(root, "s7").values()) == {(None, True)}
+    once = (root / "gradebook.db").read_bytes()
+    book.enter({**empty, "late": "2026-03-01 12:00:00 UTC"})
+    assert (root / "gradebook.db").read_bytes() == once  # not even a transaction
+    book.enter({**empty, "late": "2026-03-01 13:00:00 UTC"})
+    assert (root / "gradebook.db").read_bytes() != once
+
+
 def test_lateness_counts_from_the_due_date_and_the_extension(root: Path, book: Gradebook) -> None:
     rule = Tenth()
     book.save("alice", "2026-03-01 13:00:00 UTC", sheet(), rule)

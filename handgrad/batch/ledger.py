@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from handgrad import atomic
@@ -75,9 +76,10 @@ class Ledger:
         except OSError as error:
             raise atomic.refused(error, folder) from None
 
-    def enter(self, student: str, submission: Submission) -> None:
-        """Enter a submission in the gradebook that nothing can be marked of, as nbgrader does."""
-        self._gradebook.save(student, submission.timestamp, {})
+    def enter(self, submissions: Mapping[str, Submission]) -> None:
+        """Enter submissions in the gradebook that nothing can be marked of, as nbgrader does."""
+        if submissions:
+            self._gradebook.enter({each: one.timestamp for each, one in submissions.items()})
 
     def _prepare(self, new: Path, submission: Submission, graded: Graded) -> None:
         """Write all files of the submission into a new folder."""

@@ -164,6 +164,7 @@ class _Run:
         self._described = described
         self._ledger = ledger
         self._watcher = watcher
+        self._empty: dict[str, Submission] = {}  # folders in which no notebook is
 
     def due(self, students: Sequence[str], force: bool) -> list[str]:
         """The students whose submissions are to be marked."""
@@ -190,6 +191,7 @@ class _Run:
                 self.summary.standing += 1
             else:
                 due.append(student)
+        self._ledger.enter(self._empty)
         self._watcher.begin(len(due), self.summary.standing)
         return due
 
@@ -272,7 +274,7 @@ class _Run:
             parsed_time(submission.timestamp.strip(), student)
             error = nothing_there(submission, described.release, student)
             if error is not None:
-                self._ledger.enter(student, submission)
+                self._empty[student] = submission
                 raise error
         except UserError as error:
             self._fail(student, error)

@@ -1,7 +1,7 @@
 """nbgrader's gradebook: what it knows of one assignment, and a transaction for each submission."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -154,16 +154,37 @@ class Gradebook:
         sheets: Mapping[str, Sheet],
         penalties: Penalties | None = None,
     ) -> None:
-        """Write one submission's rows, all of them or none; see `rows`.
-
-        Without any sheet the student and an ungraded submission are entered.
-        """
+        """Write one submission's rows, all of them or none; see `rows`."""
         stamp = parsed_time(timestamp.strip(), student)
+        self._write(student, lambda rows: rows.write(rows.enter(student, stamp), sheets, penalties))
+
+    def enter(self, timestamps: Mapping[str, str]) -> None:
+        """Enter students with ungraded submissions, all at once, and only those it does not know so."""
+        stamps = {
+            student: parsed_time(each.strip(), student) for student, each in timestamps.items()
+        }
+        table, scores = SubmittedAssignment.__table__, self.scores()
+        query = sql.select(table.c.student_id, table.c.timestamp).where(
+            table.c.assignment_id == self.structure.assignment
+        )
+        with self._transaction() as connection:
+            known = {row.student_id: row.timestamp for row in connection.execute(query)}
+        new = {
+            student: stamp
+            for student, stamp in stamps.items()
+            if not scores.get(student, {}).keys() >= self.structure.grades.keys()
+            or stamp not in (None, known[student])
+        }
+        if new:
+            whose = ", ".join([*new][:5])
+            self._write(whose, lambda rows: [rows.enter(*each) for each in new.items()])
+
+    def _write(self, student: str, write: Callable[[Rows], object]) -> None:
+        """Have `write` write rows, all of them or none."""
         for last in (False, True):
             try:
                 with told(self.where, IntegrityError), self._engine.begin() as connection:
-                    rows = Rows(connection, self.structure)
-                    rows.write(rows.enter(student, stamp), sheets, penalties)
+                    write(Rows(connection, self.structure))
                 return
             except IntegrityError as error:
                 # Somebody else entered the same student a moment ago: now they are there.
