@@ -19,4 +19,8 @@ class UserError(Exception):
 
 
 class LostError(Exception):
-    """A process that was to do something is gone, or hangs: nobody's fault, and another try may work."""
+    """A process that was to do something is gone: nobody's fault, and another try may work."""
+
+
+class TooLongError(LostError):
+    """It took longer than it may: it would again, and keep others waiting for as long."""

@@ -78,11 +78,14 @@ def test_a_killed_process_is_replaced_and_its_call_made_again(workers: Workers) 
     future.result(timeout=60)
 
 
-def test_a_call_that_takes_too_long_is_given_up() -> None:
-    pool = Workers(1, *WARM, seconds=0.5)
+def test_a_call_that_takes_too_long_is_given_up_and_not_made_again(tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    hangs = f"import time\nwith open({str(calls)!r}, 'a') as f: f.write('called')\ntime.sleep(60)"
+    pool = Workers(1, *WARM, seconds=2.0)
     try:
         with pytest.raises(WorkerDied, match="longer than"):
-            pool.submit(time.sleep, 60).result(timeout=60)
+            pool.submit(exec, hangs).result(timeout=60)
+        assert calls.read_text() == "called"
         assert pool.submit(divmod, 7, 3).result(timeout=60) == (2, 1)
     finally:
         pool.shutdown()

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar, cast
 
-from handgrad.errors import LostError, UserError
+from handgrad.errors import LostError, TooLongError, UserError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,7 +46,7 @@ def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 class WorkerDied(Exception):
-    """A call ended its process, or took longer than it may, twice."""
+    """A call ended its process twice, or took longer than it may."""
 
 
 class CallFailed(Exception):
@@ -65,9 +65,9 @@ class Workers(Executor):
 
     Each process calls `host(serve, *arguments)`, which makes ready and then calls `serve()`; whatever is
     submitted is called within that. Unlike ProcessPoolExecutor's, a process that dies or hangs takes only
-    its own call with it, and that one is made once more in a fresh process; so is one that raises
+    its own call with it. A call whose process dies is made once more in a fresh one; so is one that raises
     LostError. This is the only place where anything is tried twice. Where `host` fails, every
-    call fails with its error. A call may take `seconds`.
+    call fails with its error. A call may take `seconds`; one that takes longer is not made again.
     """
 
     def __init__(
@@ -130,6 +130,8 @@ class Workers(Executor):
                     return process.call(message, self.seconds)
                 finally:
                     self._processes[process] = False
+            except TooLongError as error:
+                raise WorkerDied(str(error)) from None
             except LostError as error:
                 if last_try or self._closed:
                     raise WorkerDied(str(error)) from None
@@ -180,12 +182,14 @@ class _Process:
         self.alive = True
 
     def call(self, message: bytes, seconds: float) -> object:
-        """What the call gave, or raises what it raised; LostError where there is neither."""
+        """What the call gave, or raises what it raised; LostError where there is neither, and
+        TooLongError where it took longer than `seconds`.
+        """
         try:
             self._connection.send_bytes(message)
             if not self._connection.poll(seconds):
                 self.alive = False
-                raise LostError(f"it took longer than {seconds:.0f} s")
+                raise TooLongError(f"it took longer than {seconds:.0f} s")
             result, error = pickle.loads(self._connection.recv_bytes())  # of a process of our own
         except (EOFError, OSError):
             self.alive = False

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from torch import Tensor
 
-from handgrad.errors import LostError, UserError
+from handgrad.errors import LostError, TooLongError, UserError
 from handgrad.evidence import TROUBLE, Attempt, Evidence, RunResult
 from handgrad.jailed import wire
 from handgrad.jailed.jail import empty
@@ -34,6 +34,10 @@ _SLACK_SECONDS = 30.0  # beyond a submission's own limit, for the worker to say 
 
 class _WorkerGoneError(Exception):
     """The worker hung up, or sent what no worker sends."""
+
+
+class _SilentError(_WorkerGoneError):
+    """The worker said nothing in time."""
 
 
 class Executor:
@@ -111,13 +115,17 @@ class Executor:
         """Evidence for each notebook of one submission; never raises for what a student wrote.
 
         `plans` differ from those of the beginning in their own runs at most.
-        Raises LostError where the sandbox ended before it was done, UserError where it cannot be started.
+        Raises LostError where the sandbox ended before it was done, TooLongError where it was not done in
+        time, UserError where it cannot be started.
         """
         try:
             return self._run(cells, plans or self._plans)
         except (_WorkerGoneError, wire.WireError, OSError) as error:
             self._stop()  # the machine took it (memory, a kill): the next call starts a fresh one
-            raise LostError(f"the sandbox was lost: {error}") from None
+            silent = isinstance(error, _SilentError)
+            raise (TooLongError if silent else LostError)(
+                f"the sandbox was lost: {error}"
+            ) from None
 
     def _run(
         self, cells: Mapping[str, Sequence[Cell]], plans: Mapping[str, Plan]
@@ -215,7 +223,7 @@ class Executor:
         """The next frame; its first bytes must come before the deadline, a monotonic time."""
         ready, _, _ = select.select([self._inward], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
-            raise _WorkerGoneError("it said nothing in time")
+            raise _SilentError("it said nothing in time")
         return wire.read(self._inward, wire.largest(self._limits) + (1 << 16))
 
     def _said(self) -> str:
