@@ -238,6 +238,13 @@ def test_a_cell_that_does_not_end_costs_itself_once(
     assert values(evidence, "dx", "alone")  # the step after it stands on the replacement
 
 
+def test_a_cell_whose_time_ran_out_where_it_is_shown_is_not_run_again(jail: Executor) -> None:
+    evidence = play(jail, cells("dy = torch.ones(4, 3)\nwhile True: pass"))
+    assert {cell(evidence, 10, run).status for run in evidence.runs} == {"timed out"}
+    assert answer(evidence, "dy", "display").kind == "tensor"
+    assert answer(evidence, "dy", "chain").kind == "missing"  # its first line was not run either
+
+
 COMPUTING = {
     "a loop": ("while True: pass", "timed out"),
     "a loop in a thread": (

@@ -132,18 +132,16 @@ class Watch:
         runs that are missing.
         """
         for _ in range(_MOST_DEATHS + 1):
-            why = self._once()
+            why, known = self._once(), frozenset(self.dead)
+            for slow in self.clock.slow(self.cells):  # also one that caught its time's end and died
+                self.dead.setdefault(slow, "timed out")
             if len(self.done) == len(self.keys):
                 return None
             if time.monotonic() > self.deadline:
                 return Note("out_of_time")
             position, *_ = self.clock.now()
-            if not 0 <= position < self.cells or position in self.dead:
+            if not 0 <= position < self.cells or position in known:
                 return why or _quoted(self.clock.words() if self.quotes else "")
-            for slow in self.clock.slow(
-                self.cells
-            ):  # this cell too, where it caught its time's end
-                self.dead.setdefault(slow, "timed out")
             self.dead.setdefault(position, "killed")
         return Note("died", {"count": str(_MOST_DEATHS + 1)})
 

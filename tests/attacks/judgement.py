@@ -680,7 +680,7 @@ JUDGEMENT: dict[str, Attack] = {
                     pass
         raise Long
         """,
-        at_most=True,  # on a slow machine the time for the whole notebook may run out
+        "dh timed_out",
     ),
     "floods_the_pipe": answer(
         "writes rubbish to every open descriptor",
