@@ -46,7 +46,8 @@ class Bar(Watcher):
         self._failed += 1
         if self._progress.tasks[0].total is not None:  # one of those that are due
             self._step()
-        self._console.print(f"[red]{escape(student)}[/]: {escape(str(error))}", highlight=False)
+        said = str(error) if error.where != student else f"{error.fact}. {error.cure}"
+        self._console.print(f"[red]{escape(student)}[/]: {escape(said)}", highlight=False)
 
     def note(self, text: str) -> None:
         self._console.print(escape(text), highlight=False)
