@@ -35,6 +35,7 @@ _NEVER: tuple[object, int] = (None, -1)
 _DTYPE = torch.get_default_dtype()
 # Taken before any student's code ran, since that may replace the names.
 _set_default_dtype, _chdir = torch.set_default_dtype, os.chdir
+_set_default_device = torch.set_default_device
 
 
 class CellTimeout(BaseException):
@@ -213,6 +214,8 @@ class _State:
             self.remember()
         else:
             _set_default_dtype(_DTYPE)
+            with suppress(Exception):  # what it set may have been taken away by other means
+                _set_default_device(None)
             with suppress(OSError):
                 _chdir(self.runner.home)
             self._put_back(thoroughly=code.hidden_writes)
