@@ -65,6 +65,13 @@ def test_a_gradient_made_in_an_earlier_cell_is_exchanged_there(jail: Executor) -
     assert values(evidence, "dx", "alone") == REPLACED.flatten().tolist()
 
 
+def test_a_chain_of_nan_is_tapped_where_it_was_made_beside_a_look_through_its_numbers(
+    jail: Executor,
+) -> None:
+    evidence = play(jail, cells(dy="dy = y * float('nan')\ny.data.size()\ndx = dy * 1", dx="pass"))
+    assert values(evidence, "dx", "alone") == REPLACED.flatten().tolist()
+
+
 def test_what_the_chain_never_reached_is_tapped_by_its_text(jail: Executor) -> None:
     broken = "if seed == 5: raise ValueError\ndy = 2 * y\ndx = dy * 1"
     evidence = play(jail, cells(dy=broken, dx="pass"))

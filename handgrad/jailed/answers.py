@@ -89,14 +89,18 @@ def same(namespace: Mapping[str, object], name: str, taken: Tensor) -> bool:
         return False
     try:
         with _disabled():
-            if value.shape != taken.shape or value.dtype != taken.dtype:
+            if value.dtype != taken.dtype:
                 return False
-            plain = _detach(_as_subclass(value, Tensor))
-            if _equal(plain, taken):
-                return True
-            return bool(((plain == taken) | ((plain != plain) & (taken != taken))).all())
+            return equal(_detach(_as_subclass(value, Tensor)), taken)
     except BaseException:  # as above
         return False
+
+
+def equal(one: Tensor, other: Tensor) -> bool:
+    """Whether two plain tensors hold the same values (NaN equals NaN)."""
+    if one.shape != other.shape:
+        return False
+    return _equal(one, other) or bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 def is_tensor(value: object) -> TypeGuard[Tensor]:

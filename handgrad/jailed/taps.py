@@ -116,7 +116,8 @@ class Watching:
             if seen is not None and value is seen.value and version == seen.version and counted:
                 continue
             copy = None if value is None else answers.copy_of(value)
-            kept = seen is not None and copy is not None and _equal(copy, seen.copy)
+            was = None if seen is None else seen.copy
+            kept = copy is not None and was is not None and answers.equal(copy, was)
             self._seen[name] = _Seen(value, version, copy)
             if value is None:
                 self.found.top.pop(name, None)
@@ -144,11 +145,15 @@ class Watching:
         if value is None:
             return
         for (site, count), copy in self._given.pop(name, ()):
-            if _equal(copy, value):
+            if answers.equal(copy, value):
                 self._note(site, count, WHOLE)
             elif value.dim() == copy.dim() + 1:
                 taken = self.found.inside.get(site, {}).values()
-                fits = (i for i, each in enumerate(value) if i not in taken and _equal(copy, each))
+                fits = (
+                    i
+                    for i, each in enumerate(value)
+                    if i not in taken and answers.equal(copy, each)
+                )
                 draw = next(fits, None)
                 if draw is not None:
                     self._note(site, count, draw)
@@ -229,7 +234,3 @@ class Exchanging:
 def _in_order(site: Site) -> tuple[int, float]:
     cell, number = site
     return cell, math.inf if number == END else number
-
-
-def _equal(one: Tensor, other: Tensor | None) -> bool:
-    return other is not None and one.shape == other.shape and torch.equal(one, other)
