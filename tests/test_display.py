@@ -112,6 +112,37 @@ def test_what_would_run_load_or_pose_is_shown_as_text(source: str, gone: str) ->
     assert all(word in cleaned for word in letters), "a TA must be able to read what was tried"
 
 
+TEX = {
+    "a link": (r"$\href{javascript:alert(1)}{x}$", False),
+    "a style": (r"\[\style{position:fixed}{x}\]", False),
+    "an extension": (r"\begin{align}\require{html}\end{align}", False),
+    "a definition": (r"$\def\d{d}\d$", False),
+    "a box over the page": (r"$\rule{99em}{99em}$", False),
+    "a color": (r"$\color{white}{x}$", False),
+    "dollars that the reader makes of entities": (r"&#36;\href{x}{y}&dollar;", False),
+    "a backslash that the reader makes": (r"\$\\href{x}{y}\$", False),
+    "a backslash of an entity": ("$&bsol;href{x}{y}$", False),
+    "what nobody knows": (r"$\somethingnew{x}$", False),
+    "a gradient": (r"$\frac{\partial L}{\partial W_1} = X^\top\,\delta \odot \sigma'(z)$", True),
+    "a matrix": (r"$$\begin{pmatrix} a & b\\ c & d\\e & f \end{pmatrix}$$", True),
+    "a sum in Chinese": (r"所以 \(\sum_{i=1}^n \text{损失}_i \approx \mathbb{E}[\hat{y}]\)", True),
+    "a path, and no formula": (r"It lies in C:\Users\ada\require.", True),
+}
+
+
+@pytest.mark.parametrize(("source", "fine"), TEX.values(), ids=TEX)
+def test_a_formula_may_use_what_answers_need_and_nothing_else(source: str, fine: bool) -> None:
+    assert clean_markdown(source) == (source if fine else fenced(source))
+
+
+def test_a_formula_in_html_is_held_to_the_same_list() -> None:
+    for markup in (r"<p>$\href{x}{y}$</p>", r"<p>$\h<wbr>ref{x}{y}$</p>"):
+        (output,) = shown(display(html=markup))
+        assert output["data"]["text/html"] == r"<pre>&lt;p&gt;$\href{x}{y}$&lt;/p&gt;</pre>"
+    (output,) = shown(display(html=r"<p>$\frac{1}{n}$</p>"))
+    assert output["data"]["text/html"] == r"<p>$\frac{1}{n}$</p>"
+
+
 def test_what_is_fenced_cannot_leave_its_fence() -> None:
     source = "```\n````\n<script>alert(1)</script>\n`````\n<b>"
     assert "<script" not in rendered(fenced(source))

@@ -312,7 +312,9 @@ def test_what_a_student_made_among_the_given_cells_is_there_afterwards(jail: Exe
         assert values(evidence, "dy", run) == [4.0] * 12
 
 
-def test_a_cell_below_the_given_ones_leaves_the_course_its_type_device_and_folder(jail: Executor) -> None:
+def test_a_cell_below_the_given_ones_leaves_the_course_its_type_device_and_folder(
+    jail: Executor,
+) -> None:
     own = "import os; os.makedirs('sub', exist_ok=True); os.chdir('sub')\n"
     own += "torch.set_default_dtype(torch.float64)\ntorch.set_default_device('meta')"
     evidence = play(jail, cells(own, "dx = torch.ones(len(open('names.txt').read()))"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import nh3
 
+from handgrad.notebooks.tex import is_odd_tex
 from handgrad.plaintext import last_states, line, plain
 
 if TYPE_CHECKING:
@@ -111,10 +112,6 @@ MAX_MARKDOWN = (
 
 # Markdown without any of these renders to prose: no tag, no fence, no link of one's own.
 _SUSPECT = re.compile(r"<|\]\s*[(\[:]|~~~|```")
-# MathJax obeys these.
-_MACROS = re.compile(
-    r"\\(?:href|url|style|class|cssId|html|require|include|def|let|newcommand|unicode)"
-)
 # Every tag in the rendered text must have exactly this form, which no browser reads otherwise.
 _TAG = re.compile(r"</?([a-z][a-z0-9]*)((?: [a-z]+(?:=\"[^\"<>`]*\")?)*) ?/?>")
 _ATTRIBUTE = re.compile(r" ([a-z]+)(?:=\"([^\"]*)\")?")
@@ -145,7 +142,7 @@ def clean_markdown(
     candidates = [source, source.replace("<", "&lt;"), fenced(source)]
     if budget is not None and not budget.allows(source):
         return _OVER_BUDGET
-    if _MACROS.search(source) or _costly(source):
+    if is_odd_tex(source) or _costly(source):
         candidates = candidates[2:]
     elif not _SUSPECT.search(source):
         return source
@@ -295,6 +292,8 @@ def clean_bundle(bundle: Mapping[object, object], budget: Budget) -> dict[str, s
     if "text/html" in bundle:
         markup = _text(bundle["text/html"])
         cleaned = clean_html(markup) if budget.allows(markup) else _OVER_BUDGET
+        if is_odd_tex(cleaned):
+            cleaned = f"<pre>{html.escape(cleaned)}</pre>"  # where MathJax sets nothing
         if cleaned.strip():
             kept["text/html"] = cleaned
     if "text/markdown" in bundle:
