@@ -1,4 +1,4 @@
-"""Marking on a cluster: the same marks, a lost worker costs a retry. The cluster is real."""
+"""Grading on a cluster: the same marks, a lost worker costs a retry. The cluster is real."""
 
 import json
 import os
@@ -28,7 +28,7 @@ from handgrad.verdict import Finding, Report, Verdict
 try:
     import distributed
 
-    from handgrad.batch.dask_cluster import Cluster, Desk, _call, _checked, _plain
+    from handgrad.batch.dask_cluster import Cluster, GradingPlugin, _call, _checked, _plain
 except ImportError:
     WHY = "dask.distributed is not installed: `pip install 'handgrad[dask]'` and run again"
     if os.environ.get("CI"):
@@ -190,13 +190,13 @@ def test_what_kills_the_process_that_marks_leaves_dasks_worker_alone(
 
 def test_a_worker_of_another_version_marks_nothing(cluster: Cluster, course: Path) -> None:
     source = Source(course, ASSIGNMENT)
-    desk = Desk("an older grader", source, b"")
-    desk._version = "0.0.1"
-    cluster._client.register_plugin(desk, name=desk.name)
+    plugin = GradingPlugin("an older grader", source, b"")
+    plugin._version = "0.0.1"
+    cluster._client.register_plugin(plugin, name=plugin.name)
     with pytest.raises(UserError) as error:
-        cluster._client.submit(_call, desk.name, process.describe, (), {}, pure=False).result(60)
+        cluster._client.submit(_call, plugin.name, process.describe, (), {}, pure=False).result(60)
     assert "the grader 0.0.1" in error.value.fact
-    cluster._client.unregister_worker_plugin(desk.name)
+    cluster._client.unregister_worker_plugin(plugin.name)
 
 
 def test_the_graders_leave_no_process_and_no_file_behind(address: str, course: Path) -> None:

@@ -1,7 +1,7 @@
 """Marking on a `dask.distributed` cluster whose machines share nothing with this one; its only importer.
 
-A dask worker gets the assignment once, as bytes, and marks in processes of its own (`workers`), one
-for each of its threads. So what a submission does to whoever marks it never reaches dask's worker.
+A dask worker gets the assignment once, as bytes, and grades in processes of its own (`workers`), one
+for each of its threads. So what a submission does to whoever grades it never reaches dask's worker.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ class Cluster(Executor):
 
     A task whose worker is lost is given to another one by dask; one that loses worker after worker
     is tried once more, since it may only have been beside the one that did it, and then fails with
-    WorkerDied. Raises UserError where there is no cluster at `address`, or nobody in it who can mark, and
+    WorkerDied. Raises UserError where there is no cluster at `address`, or no worker in it, and
     where others can reach it: whoever does reads the secret seed, unless `trusted_network`.
     """
 
@@ -69,14 +69,14 @@ class Cluster(Executor):
             ) from None
         try:
             self.processes = self._count()
-            self._desk = f"handgrad-{source.name}-{uuid.uuid4().hex}"
-            self._register(Desk(self._desk, source, parcel))
+            self._plugin = f"handgrad-{source.name}-{uuid.uuid4().hex}"
+            self._register(GradingPlugin(self._plugin, source, parcel))
         except BaseException:
             self._client.close()
             raise
 
     def _count(self) -> int:
-        """How many submissions can be marked at a time now."""
+        """How many submissions can be graded at a time now."""
         try:
             self._client.wait_for_workers(1, timeout=_CONNECT_SECONDS)  # they may be on their way
         except TimeoutError:
@@ -88,13 +88,13 @@ class Cluster(Executor):
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         return sum(int(worker["nthreads"]) for worker in workers)
 
-    def _register(self, desk: "Desk") -> None:
+    def _register(self, plugin: "GradingPlugin") -> None:
         try:
-            self._client.register_plugin(desk, name=self._desk)
+            self._client.register_plugin(plugin, name=self._plugin)
         except (ImportError, AttributeError) as error:
-            raise self._cannot_mark("workers", error) from None
+            raise self._cannot_grade("workers", error) from None
 
-    def _cannot_mark(self, who: str, error: BaseException) -> UserError:
+    def _cannot_grade(self, who: str, error: BaseException) -> UserError:
         return UserError(
             self._address,
             f"its {who} cannot read what they get ({_first_line(error)})",
@@ -117,7 +117,7 @@ class Cluster(Executor):
             except UserError as error:
                 ours.set_exception(error)
             return ours
-        self._send(ours, (self._desk, function, args, kwargs), 1)
+        self._send(ours, (self._plugin, function, args, kwargs), 1)
         return ours
 
     def _send(self, ours: "Future[Any]", call: tuple[Any, ...], attempt: int) -> None:
@@ -136,11 +136,11 @@ class Cluster(Executor):
             if attempt < 2 and not self._closing:
                 self._send(ours, call, attempt + 1)
             else:
-                ours.set_exception(WorkerDied("several workers were lost while they marked it"))
+                ours.set_exception(WorkerDied("several workers were lost while they graded it"))
         except RuntimeError as error:
-            unread = "deserialization" in str(error)  # dask's word: it was never marked
+            unread = "deserialization" in str(error)  # dask's word: it was never graded
             ours.set_exception(
-                self._cannot_mark("scheduler or a worker", error) if unread else error
+                self._cannot_grade("scheduler or a worker", error) if unread else error
             )
         except (UserError, WorkerDied, CallFailed) as error:
             ours.set_exception(error)
@@ -162,12 +162,12 @@ class Cluster(Executor):
             self._client.cancel(list(self._open), force=True)
         # The scheduler may have gone before: there is nothing to let go of then.
         with contextlib.suppress(Exception):
-            self._client.unregister_worker_plugin(self._desk)
+            self._client.unregister_worker_plugin(self._plugin)
         self._client.close()
 
 
-class Desk(WorkerPlugin):
-    """One worker's place to mark at: the assignment unpacked, and processes that are warm with it."""
+class GradingPlugin(WorkerPlugin):
+    """On one worker of the cluster: the assignment unpacked, and warm processes that grade it."""
 
     def __init__(self, name: str, source: Source, parcel: bytes) -> None:
         self.name = name
@@ -193,16 +193,16 @@ class Desk(WorkerPlugin):
     def call(self, function: Callable[..., object], args: tuple[Any, ...], kwargs: Any) -> bytes:
         """What `function` gives, as bytes, in a process of this worker that grades."""
         with self._lock:
-            workers = self._sit_down()
+            workers = self._started()
             self._busy += 1
         try:
             return _plain(workers.submit(function, *args, **kwargs).result())
         finally:
             with self._lock:
                 self._busy -= 1
-                self._rest()
+                self._end_when_idle()
 
-    def _sit_down(self) -> Workers:
+    def _started(self) -> Workers:
         if self._version != __version__:
             raise UserError(
                 f"worker {get_worker().address}",
@@ -223,7 +223,7 @@ class Desk(WorkerPlugin):
             self._workers = Workers(self._threads, process.host, (here,), seconds)
         return self._workers
 
-    def _rest(self) -> None:
+    def _end_when_idle(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
         self._idle = threading.Timer(_IDLE_SECONDS, self._leave_if_idle)
@@ -289,14 +289,14 @@ def _refuse_open_network(address: str) -> None:
     )
 
 
-def _call(desk: str, function: Callable[..., object], args: tuple[Any, ...], kwargs: Any) -> bytes:
+def _call(name: str, function: Callable[..., object], args: tuple[Any, ...], kwargs: Any) -> bytes:
     """The task itself, on a worker."""
-    plugin = cast(Desk, get_worker().plugins[desk])
+    plugin = cast(GradingPlugin, get_worker().plugins[name])
     return plugin.call(function, args, kwargs)
 
 
 def packed(source: Source) -> bytes:
-    """All that marking needs of a course, as bytes: the release, the graders, settings and seed.
+    """All that grading needs of a course, as bytes: the release, the graders, settings and seed.
 
     Raises UserError where there is no such assignment.
     """

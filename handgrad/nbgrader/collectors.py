@@ -1,4 +1,4 @@
-"""Whose a file of a bulk download from Canvas or Moodle is, for `nbgrader zip_collect`.
+"""Maps the files of a bulk download from Canvas or Moodle to students, for `nbgrader zip_collect`.
 
     nbgrader zip_collect backprop --collector=handgrad.nbgrader.collectors.CanvasCollector
     nbgrader zip_collect backprop --collector=handgrad.nbgrader.collectors.MoodleCollector
@@ -29,7 +29,7 @@ _AGAIN = re.compile(r"(?:-\d+| ?\(\d+\))+$")
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """A file of a student's: its own name, and whether the platform calls it late."""
+    """One file with the student who handed it in: its own name, and whether the platform calls it late."""
 
     student: str
     name: str
@@ -53,7 +53,7 @@ _ANONYMOUS = ("anon_", "LATE_anon_")  # graded without names: there is no number
 
 
 def canvas(parts: tuple[str, ...], stems: frozenset[str]) -> Owned | None:
-    """Whose a file at this path in a download of Canvas is; None where that is not certain."""
+    """The student of a file at this path in a download of Canvas; None where that is not certain."""
     for depth, part in enumerate(parts):
         readings = [
             (found["student"], bool(found["late"]), _rest(part, found))
@@ -83,7 +83,7 @@ _MOODLE = re.compile(r"[^_]*_(?P<student>\d+)_assignsubmission_file(?:_(?P<rest>
 
 
 def moodle(parts: tuple[str, ...], stems: frozenset[str]) -> Owned | None:
-    """Whose a file at this path in a download of Moodle is, with folders or without them."""
+    """The student of a file at this path in a download of Moodle, with folders or without them."""
     for depth, part in enumerate(parts):
         found = _MOODLE.fullmatch(part)
         if found:
@@ -93,10 +93,10 @@ def moodle(parts: tuple[str, ...], stems: frozenset[str]) -> Owned | None:
 
 
 class _Collector(FileNameCollectorPlugin):  # type: ignore[misc]
-    """Tells `nbgrader zip_collect` of each extracted file whose it is, and which notebook."""
+    """Tells `nbgrader zip_collect` the student and the notebook of each extracted file."""
 
     def owner(self, parts: tuple[str, ...]) -> Owned | None:
-        """Whose the file at this path below the extracted folder is."""
+        """The student of the file at this path below the extracted folder."""
         raise NotImplementedError
 
     def collect(self, submitted_file: str) -> dict[str, str] | None:
