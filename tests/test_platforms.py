@@ -304,6 +304,20 @@ def test_what_could_not_be_graded_is_told_in_every_format(
     VALID[kind](rendered(checked, kind))
 
 
+UNWRITABLE = {
+    "a result": ("check", "submitted", "--format", "junit"),
+    "an archive": ("pack", "gradescope", "backprop"),
+}
+
+
+@pytest.mark.parametrize("command", UNWRITABLE)
+def test_a_file_that_cannot_be_written_is_one_clear_error(command: str, course: Path) -> None:
+    done = handgrad(course, *UNWRITABLE[command], "--output", "nbgrader_config.py/results.xml")
+    assert done.returncode in (1, 2), done.stderr
+    assert "nbgrader_config.py/results.xml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_an_assignment_that_cannot_be_read_is_not_the_student_s_mistake(course: Path) -> None:
     done = handgrad(course, "check", "submitted", "--assignment", "nosuch", "--format", "junit")
     assert (done.returncode, done.stdout) == (2, "")

@@ -211,15 +211,17 @@ def _check(options: argparse.Namespace) -> int:
             traceback.print_exc()
     if options.html:
         atomic.write(options.html, as_html(result))
-    if not options.format:
-        print_table(result)
-        return 0
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(options.output, rendered(result, options.format))
-    else:
+    if options.format and not options.output:
         print(rendered(result, options.format))
-    return status(result.report)
+    else:
+        print_table(result)  # for a log, beside the file
+    if options.output:
+        try:
+            options.output.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise atomic.refused(error, options.output) from None
+        atomic.write(options.output, rendered(result, options.format or "json"))
+    return status(result.report) if options.format else 0
 
 
 def _grade(options: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """autograder.zip for Gradescope: an assignment, this package, and the two scripts that Gradescope starts."""
 
+import io
 import shlex
 import sys
 import zipfile
@@ -48,7 +49,7 @@ test -s "$base/results/results.json" # a wrong answer is no failure of the autog
 def gradescope(source: Source, target: Path) -> None:
     """Write the archive: what grades the assignment, with its secret seed, and nothing of a student's.
 
-    Raises UserError where the assignment cannot be graded.
+    Raises UserError where the assignment cannot be graded, or the disk refuses.
     """
     source.load()  # draws the seed where there is none
     name, version = shlex.quote(source.name), "{}.{}".format(*sys.version_info)
@@ -57,10 +58,8 @@ def gradescope(source: Source, target: Path) -> None:
         "run_autograder": _RUN.format(name=name),
         "requirements.txt": "".join(f"{line}\n" for line in _pinned()),
     }
-    with (
-        atomic.replacing(target) as part,
-        zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as zipped,
-    ):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
         for name, text in scripts.items():
             entry = zipfile.ZipInfo(name)
             entry.external_attr = 0o755 << 16
@@ -72,6 +71,7 @@ def gradescope(source: Source, target: Path) -> None:
         for name, path in source.files():
             if path.name != "variations.py":  # right answers, for `handgrad selfcheck`
                 zipped.write(path, f"course/{name}")
+    atomic.write(target, archive.getvalue())
 
 
 def _pinned() -> Iterator[str]:
