@@ -74,6 +74,7 @@ def valid_gradescope(text: str) -> None:
     results = msgspec.json.decode(text, type=Results)
     assert results.score is not UNSET
     assert results.tests
+    assert results.output_format == results.test_output_format == results.test_name_format == "text"
     for test in results.tests:
         shown = test.visibility is UNSET or test.visibility != "hidden"
         assert shown == (test.score is not UNSET), "without a score a test is hidden, and the total"

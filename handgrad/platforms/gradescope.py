@@ -26,6 +26,8 @@ def render(report: Report, settings: Settings) -> str:
         "score": round(sum(finding.points or 0.0 for finding in report.findings), 6),
         "output": "\n".join(said),
         "visibility": settings.visibility,
+        # Parts of it may be a student's: nothing of it is Markdown or HTML.
+        **dict.fromkeys(("output_format", "test_output_format", "test_name_format"), "text"),
         "tests": [_test(finding, settings) for finding in report.findings],
     }
     return json.dumps(results, ensure_ascii=False, allow_nan=False, indent=1)
