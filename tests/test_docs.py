@@ -513,7 +513,7 @@ def plain(statement: ast.stmt) -> str:
 
 def test_code_of_the_authors_page_is_the_examples() -> None:
     told = [b for b in blocks(ROOT / "docs" / "authors.md") if b.language == "python"]
-    files = (ROOT / "examples/attention.py", *(ROOT / "examples/graders/ridge").glob("*.py"))
+    files = (*(ROOT / "examples").glob("*.py"), *(ROOT / "examples/graders/ridge").glob("*.py"))
     texts = [file.read_text(encoding="utf-8") for file in files]
     notebook = nbformat.read(ROOT / "examples/source/ridge/ridge.ipynb", as_version=4)
     texts += [cell.source for cell in notebook.cells if cell.cell_type == "code"]

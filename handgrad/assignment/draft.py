@@ -177,7 +177,7 @@ def _answers(
             name = "_".join(one.variables)
             if not said:
                 yield _prose(f"about_{name}", _lines_walked_back(one, forward))
-            yield _answer(name, one)
+            yield from [_answer(name, one)] if one.call is None else _function(one, one.call)
             for variable in one.variables:
                 yield _test(variable)
             said = False
@@ -228,6 +228,42 @@ def _answer(name: str, one: Solved) -> NotebookNode:
     stub = "\n".join(f"{variable} = None" for variable in one.variables)
     source = f"{stub}\n### BEGIN SOLUTION\n{one.source}\n### END SOLUTION"
     return _code(name, source, locked=False, solution=True)
+
+
+def _function(one: Solved, call: ast.Assign) -> Iterator[NotebookNode]:
+    """The answer that is a function, without its body in the release, and the given cell that calls it."""
+    lines = one.source.splitlines()
+    function = ast.parse(one.source).body[-1]
+    assert isinstance(function, ast.FunctionDef)  # `cut` ends with it
+    told = ast.get_docstring(function, clean=False) is not None
+    body = function.body[told] if len(function.body) > told else function.body[-1]
+    head = lines[: body.lineno - 1]
+    indent = " " * body.col_offset
+    if not told:
+        head.append(f'{indent}"""Return {", ".join(one.variables)}."""')
+    solution = [
+        f"{indent}### BEGIN SOLUTION",
+        *lines[body.lineno - 1 :],
+        f"{indent}### END SOLUTION",
+    ]
+    yield _code(function.name, "\n".join([*head, *solution]), locked=False, solution=True)
+    yield _code(f"given_{function.name}", _call(one.variables, function.name, call))
+
+
+def _call(variables: Sequence[str], function: str, call: ast.Assign) -> str:
+    """The statement that calls a function, also for one that is not written, or returns too many."""
+    target = call.targets[0]
+    if not isinstance(target, ast.Tuple):
+        return ast.unparse(call)
+    count = len(target.elts)
+    return f"""\
+{" = ".join(variables)} = None
+results = {ast.unparse(call.value)}
+if results is not None:
+    count = len(results) if isinstance(results, (list, tuple)) else 1
+    if count != {count}:
+        raise ValueError(f"`{function}` returned {{count}} results; it should return {count}.")
+    {", ".join(map(ast.unparse, target.elts))} = results"""
 
 
 def _test(variable: str) -> NotebookNode:

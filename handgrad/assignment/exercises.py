@@ -91,6 +91,7 @@ class Read:
             self.public,
             self.declared.runs,
             stacked=self._several,
+            functions=any(self._is_function(cell) for cell in self.cells.cells),
             more=self._targets,
             mistakes=mistakes,
             axes=self.declared.axes,
@@ -111,6 +112,13 @@ class Read:
                     case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="backward")):
                         return name
         return ""
+
+    def _is_function(self, cell: GivenCell) -> bool:
+        """Whether a cell asks for the definition of a function."""
+        if cell.kind != "answer" or cell.name in self.tests:
+            return False
+        body = parsed(cell.source, cell.name).body
+        return any(isinstance(node, ast.FunctionDef) for node in body)
 
     def _draws(self, parameters: Parameters, _files: Files) -> list[Draw]:
         ran = self.cells.run(parameters, self.until, self.forward.function)

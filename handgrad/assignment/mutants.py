@@ -1,7 +1,7 @@
 """Wrong answers made from an instructor's right ones, and whether any number of theirs is another."""
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -28,6 +28,7 @@ class Mutant:
     was: str  # the operation that was there
     code: str
     changes: bool
+    function: bool  # then `changes` is of its results, and not of what it makes on its way
 
 
 def mutants(source: GivenCells, parameters: Parameters) -> Iterator[Mutant]:
@@ -37,15 +38,26 @@ def mutants(source: GivenCells, parameters: Parameters) -> Iterator[Mutant]:
     """
     walks = (_walk(source, parameters, seed) for seed in (1, 2))
     for (at, one), (_, two) in zip(*walks, strict=True):
-        cell, variables = source.cells[at], _asked(source.cells[at + 1 :])
-        right = [_values(source, cell.source, place, variables) for place in (one, two)]
-        seen: list[list[Any]] = []
-        for what, was, code in () if None in right else changed(cell.source):
-            got = [_values(source, code, place, variables) for place in (one, two)]
-            if None not in got and not any(_alike(got, other) for other in seen):
-                changes = not _alike(got, right)
-                seen += [got] * changes
-                yield Mutant(cell.name, variables, what, was, code, changes)
+        yield from _of_cell(source, at, (one, two))
+
+
+def _of_cell(source: GivenCells, at: int, places: tuple[_Names, _Names]) -> Iterator[Mutant]:
+    cell, below = source.cells[at], source.cells[at + 1 :]
+    variables = _asked(below)
+    function = cell.name not in ("_".join(variables), *variables)
+    called = _given(below) if function else ""
+
+    def values(code: str) -> list[Any]:
+        return [_values(source, f"{code}\n{called}", place, variables) for place in places]
+
+    right = values(cell.source)
+    seen: list[list[Any]] = []
+    for what, was, code in () if None in right else changed(cell.source):
+        got = values(code)
+        if None not in got and not any(_alike(got, other) for other in seen):
+            changes = not _alike(got, right)
+            seen += [got] * changes
+            yield Mutant(cell.name, variables, what, was, code, changes, function)
 
 
 def _walk(source: GivenCells, parameters: Parameters, seed: int) -> Iterator[tuple[int, _Names]]:
@@ -72,6 +84,13 @@ def _asked(below: Sequence[GivenCell]) -> tuple[str, ...]:
     return tuple(cell.name.removeprefix("test_") for cell in own if cell.kind == "test")
 
 
+def _given(below: Sequence[GivenCell]) -> str:
+    """The given cells before the next answer, up to the last test: what calls a function."""
+    own = [*takewhile(lambda cell: cell.kind != "answer", below)]
+    last = max((at for at, cell in enumerate(own) if cell.kind == "test"), default=0)
+    return "\n".join(cell.source for cell in own[:last] if cell.kind != "test")
+
+
 def _runs(source: GivenCells, code: str, names: _Names) -> bool:
     """Run code of the instructor's, or made of it, among these names: whether it raises nothing."""
     try:
@@ -83,9 +102,9 @@ def _runs(source: GivenCells, code: str, names: _Names) -> bool:
 
 
 def _values(
-    source: GivenCells, code: str, around: Mapping[str, Any], variables: Sequence[str]
+    source: GivenCells, code: str, around: _Names, variables: Sequence[str]
 ) -> list[Tensor] | None:
-    """What an answer cell gives there, float64; None where it does not run."""
+    """What code gives there, float64; None where it does not run."""
     names = dict(around)
     for name in {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}:
         if isinstance(value := names.get(name), Tensor):

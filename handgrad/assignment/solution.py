@@ -1,4 +1,4 @@
-"""An author's solution cut into answers: which statements make which gradient."""
+"""An author's solution cut into answers: which statements, or which function, make which gradients."""
 
 import ast
 from collections.abc import Collection, Iterator
@@ -9,11 +9,15 @@ from handgrad.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """The lines that make one answer, or several at once; `start` lines of the cell stand before them."""
+    """The lines that make one answer, or several at once; `start` lines of the cell stand before them.
+
+    Of a function, `source` ends with its definition, and `call` is the statement that calls it.
+    """
 
     variables: tuple[str, ...]
     source: str
     start: int
+    call: ast.Assign | None = None
 
 
 def cut(cell: str, source: str, asked: Collection[str]) -> list[Solved]:
@@ -22,27 +26,53 @@ def cut(cell: str, source: str, asked: Collection[str]) -> list[Solved]:
     What a statement needs stands before it, and what changes an answer in place (`dC[i] += row`) belongs
     to it. Raises UserError where an answer is made in two places.
     """
-    ends: list[tuple[tuple[str, ...], int]] = []  # what was made, and the last line that makes it
+    groups: list[_Group] = []
+    functions: dict[str, ast.FunctionDef] = {}
     for statement in ast.parse(source).body:
+        if isinstance(statement, ast.FunctionDef):
+            functions[statement.name] = statement
         made = tuple(dict.fromkeys(name for name in _made(statement) if name in asked))
         end = statement.end_lineno or statement.lineno
-        if ends and made and {*made} <= {*ends[-1][0]}:
-            ends[-1] = (ends[-1][0], end)
+        if groups and made and {*made} <= {*groups[-1].variables}:
+            groups[-1].end = end
         elif made:
-            if again := {*made} & {name for before, _ in ends for name in before}:
+            if again := {*made} & {name for group in groups for name in group.variables}:
                 raise UserError(
                     f"cell {cell}, line {statement.lineno}",
                     f"`{min(again)}` is made in a second place",
                     "Write all that makes an answer in one place.",
                 )
-            ends.append((made, end))
-    lines = source.splitlines()
-    found, start = [], 0
-    for made, end in ends:
-        last = len(lines) if (made, end) == ends[-1] else end
-        found.append(Solved(made, "\n".join(lines[start:last]).strip("\n"), start))
-        start = end
-    return found
+            groups.append(_Group(made, end, *_called(statement, functions)))
+    return [*_cut(source.splitlines(), groups)]
+
+
+@dataclass(slots=True)
+class _Group:
+    variables: tuple[str, ...]
+    end: int  # the last line that makes them
+    function: ast.FunctionDef | None = None
+    call: ast.Assign | None = None
+
+
+def _called(
+    statement: ast.stmt, functions: dict[str, ast.FunctionDef]
+) -> tuple[ast.FunctionDef, ast.Assign] | tuple[()]:
+    """The function of the author's own whose results a statement binds, and that statement."""
+    match statement:
+        case ast.Assign(value=ast.Call(func=ast.Name(id=name))) if name in functions:
+            return functions[name], statement
+    return ()
+
+
+def _cut(lines: list[str], groups: list[_Group]) -> Iterator[Solved]:
+    start = 0
+    for group in groups:
+        last = len(lines) if group is groups[-1] else group.end
+        if group.function is not None:
+            last = group.function.end_lineno or last
+        source = "\n".join(lines[start:last]).strip("\n")
+        yield Solved(group.variables, source, start, group.call)
+        start = group.end
 
 
 def _made(node: ast.AST) -> Iterator[str]:

@@ -73,7 +73,7 @@ class Exercise:
     parameters. `more` gives targets for variables that are not gradients. `axes` names the axes of a
     value for people ("example", "character"); a stacked answer has one axis more in front. `shortened`
     are parameters whose value in `public` is not the notebook's but that of hidden runs, so that these
-    are short.
+    are short. `functions` is whether students write functions, in which they choose their own steps.
     """
 
     graph: Graph
@@ -82,6 +82,7 @@ class Exercise:
     public: Parameters
     scenarios: tuple[Scenario, ...]
     stacked: bool = False
+    functions: bool = False
     more: Callable[[Parameters, Files], Mapping[str, Target]] = nothing_more
     mistakes: tuple[Mistake, ...] = ()
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

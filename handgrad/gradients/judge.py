@@ -216,7 +216,7 @@ class _Case:
             if named or self._answers_to_each_upstream():
                 return self._wrong_alone(self._named_alone)
         # In a function of their own people choose their steps.
-        return self._right(*[Note("jumped")] * (not self.scenarios.exercise.stacked))
+        return self._right(*[Note("jumped")] * (not self.scenarios.exercise.functions))
 
     def _right_step(self) -> Finding:
         error = max(comparison.error for comparison, _ in self._alone)

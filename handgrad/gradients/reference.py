@@ -113,14 +113,15 @@ class Reference:
     def exchanged(self) -> tuple[str, ...]:
         """The forward names whose gradients are exchanged in the run "alone", in backward order.
 
-        All that are asked for; where the notebook asks for a function, the gradients that it makes on
-        its way to those, if it gives them their usual names.
+        All that are asked for, but where they are stacked; and where the notebook asks for a function,
+        the gradients that it makes on its way to those, if it gives them their usual names.
         """
-        gradients = set(self.exercise.gradients)
-        if not self.exercise.stacked:
-            return tuple(name for name in self.graph.backward_order() if name in gradients)
-        between = {step.name for step in self.graph.steps} - gradients
-        return tuple(name for name in self.graph.backward_order() if name in between)
+        asked = {*self.exercise.gradients}
+        between = {step.name for step in self.graph.steps} - asked
+        names = set() if self.exercise.stacked else asked
+        if self.exercise.functions:
+            names = names | between
+        return tuple(name for name in self.graph.backward_order() if name in names)
 
     @cached_property
     def replacements(self) -> dict[str, Tensor]:

@@ -67,17 +67,17 @@ def slipped(slip: Slip, report: Report, gradients: Set[str]) -> Outcome:
     return Outcome(slip.label, complaint, "wrong", made, told, own[0].error)
 
 
-def mutated_as(mutant: Mutant, report: Report) -> Outcome:
-    """An answer of its cell is wrong where a number changed, else none; and no other loses a mark."""
+def mutated_as(mutant: Mutant, report: Report, gradients: Set[str]) -> Outcome:
+    """One gradient of its cell is wrong where a number changed, else none; and no other loses a mark."""
     own = [f for f in report.findings if f.name in mutant.variables]
-    others = [f for f in report.findings if f not in own and f.verdict not in _FULL]
-    wrong = [f for f in own if f.verdict is Verdict.WRONG]
-    complaint = _names("lose marks for it", others)
+    wrong = [f for f in own if f.verdict is Verdict.WRONG and f.name in gradients]
+    lost = [f for f in report.findings if f.verdict not in _FULL and f.name in gradients]
+    complaint = _names("lose marks for it", [f for f in lost if f not in wrong[:1]])
     if mutant.changes and not wrong:
         complaint = f"{complaint} it was not found".strip()
-    if not mutant.changes and wrong:
+    if wrong and not mutant.changes and not mutant.function:
         complaint = f"{complaint} it changes no number".strip()
-    label = f"{', '.join(mutant.variables)}, {mutant.what}: {mutant.was}"
+    label = f"{mutant.cell}, {mutant.what}: {mutant.was}"
     told = tuple(note.code for f in wrong for note in f.diagnoses)
     return Outcome(label, complaint, "mutant", mutant.what, told)
 

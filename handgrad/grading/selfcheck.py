@@ -45,7 +45,8 @@ def selfcheck(root: Path, name: str, *, mutated: bool = True) -> Iterator[Outcom
         file = folder / f"{stem}.ipynb"
         cells = GivenCells(sources[stem], file, families)
         short = {name: exercise.public[name] for name in exercise.shortened}
-        made = [*mutants(cells, short)] if mutated else []
+        # Of stacked gradients one may be made from another, and a slip in it costs both.
+        made = [*mutants(cells, short)] if mutated and not exercise.stacked else []
         wrongs: Sequence[Slip | Mutant] = (*slips, *made)
         changes = [{}, *(one.cells for one in forms), *({one.cell: one.code} for one in wrongs)]
         reports = _graded(
@@ -58,10 +59,11 @@ def selfcheck(root: Path, name: str, *, mutated: bool = True) -> Iterator[Outcom
         yield blank(f"{stem} untouched", next(reports))
         for label in ("the instructor's solution", *(form.name for form in forms)):
             yield solved(f"{stem} {label}", next(reports))
+        asked = {f"d{name}" for name in exercise.gradients}
         for slip in slips:
-            yield slipped(slip, next(reports), {f"d{name}" for name in exercise.gradients})
+            yield slipped(slip, next(reports), asked)
         for mutant in made:
-            yield mutated_as(mutant, next(reports))
+            yield mutated_as(mutant, next(reports), asked)
 
 
 def _listed(assignment: Assignment) -> tuple[Sequence[Slip], Sequence[Right]]:
