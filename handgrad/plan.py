@@ -9,6 +9,9 @@ from torch import Tensor
 PUBLIC = "public"
 """The key of the run on the notebook's own parameters: the one whose outputs people see."""
 
+LOOK = "lecture"
+"""In the place of a notebook's name: the first run of one that is to be run in its own order."""
+
 CellKind = Literal["given", "answer", "test", "other"]
 
 
@@ -19,7 +22,8 @@ class Cell:
     `given` and `test` cells carry the release's text (they were restored from it); `answer` is a
     solution cell of the assignment; `other` is a cell that the student added.
     `untouched` is an answer cell that is still as it was released: it binds a name only where nothing
-    above has given it a value.
+    above has given it a value. `keeps` is a cell of a notebook that is run in its own order: what it
+    makes of given tensors stays.
     """
 
     index: int  # position among all cells of the notebook, markdown included
@@ -28,6 +32,7 @@ class Cell:
     source: str
     parameters: bool = False  # the cell tagged `parameters`
     untouched: bool = False
+    keeps: bool = False
 
 
 @dataclass(frozen=True, slots=True)

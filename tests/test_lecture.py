@@ -2,7 +2,7 @@
 
 import shutil
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,14 +13,16 @@ from pool import Grader, grader
 from handgrad.assignment.assignment import Assignment
 from handgrad.doors.handin import import_into
 from handgrad.errors import UserError
-from handgrad.lecture.conversion import Extracted, convert, recognise, written
+from handgrad.grading.pipeline import lecture_in
+from handgrad.lecture.look import Look
 from handgrad.lecture.ownnames import own_names
+from handgrad.lecture.ownorder import in_order, to_look_at
+from handgrad.lecture.reading import Reading
 from handgrad.lecture.statements import listing
 from handgrad.lecture.syllabus import Syllabus
 from handgrad.limits import Limits
 from handgrad.notebooks.notebookfile import RawCell, parse
 from handgrad.pages.words import LANGUAGES, say
-from handgrad.verdict import Report
 
 STEPS = tuple(steps())
 PARAMETERS = ("dC", "dW1", "db1", "dW2", "db2", "dbngain", "dbnbias")
@@ -690,22 +692,15 @@ def cells_of(data: bytes) -> tuple[RawCell, ...]:
     return parse(data, Limits(), "lecture.ipynb").cells
 
 
-def graded(
-    lecture: Lecture, assignment: Assignment, syllabus: Syllabus, by: Grader
-) -> tuple[Report, Extracted]:
-    notebooks, extracted = convert(cells_of(lecture.file()), syllabus, assignment.release)
-    return by.report(written(notebooks)), extracted
-
-
-def check(expected: Row, assignment: Assignment, syllabus: Syllabus, by: Grader) -> None:
+def check(expected: Row, by: Grader, stems: Sequence[str]) -> None:
     lecture = Lecture()
     expected.write(lecture)
-    report, extracted = graded(lecture, assignment, syllabus, by)
+    report = by.report(dict.fromkeys(stems, lecture.file()))
     found = {f"{f.notebook[0]}{f.name}": f for f in report.findings}
     odd = {name: str(one.verdict) for name, one in found.items() if str(one.verdict) != "right"}
     wanted = {name: verdict for name, verdict in expected.verdicts.items() if verdict != "right"}
     assert odd == wanted
-    notes = [note for each in extracted.notes.values() for note in each]
+    notes = [note for each in report.problems.values() for note in each]
     assert expected.notes <= {note.code for note in notes}
     for language in LANGUAGES:
         assert all(say(note, language) for note in notes)
@@ -714,17 +709,13 @@ def check(expected: Row, assignment: Assignment, syllabus: Syllabus, by: Grader)
 
 
 @pytest.mark.parametrize("expected", ROWS.values(), ids=ROWS)
-def test_the_derivations_get_the_verdicts_they_deserve(
-    expected: Row, assignment: Assignment, syllabus: Syllabus, derivations: Grader
-) -> None:
-    check(expected, assignment, syllabus, derivations)
+def test_the_derivations_get_the_verdicts_they_deserve(expected: Row, derivations: Grader) -> None:
+    check(expected, derivations, STEMS[:3])
 
 
 @pytest.mark.parametrize("expected", TRAINING_ROWS.values(), ids=TRAINING_ROWS)
-def test_the_training_loop_gets_the_verdicts_it_deserves(
-    expected: Row, assignment: Assignment, syllabus: Syllabus, training: Grader
-) -> None:
-    check(expected, assignment, syllabus, training)
+def test_the_training_loop_gets_the_verdicts_it_deserves(expected: Row, training: Grader) -> None:
+    check(expected, training, STEMS[3:])
 
 
 RENAMINGS = {
@@ -745,19 +736,14 @@ RENAMINGS = {
 
 @pytest.mark.parametrize(("name", "theirs"), RENAMINGS.items(), ids=RENAMINGS)
 def test_another_name_for_one_thing_costs_nothing_in_any_exercise(
-    name: str,
-    theirs: str,
-    assignment: Assignment,
-    syllabus: Syllabus,
-    derivations: Grader,
-    training: Grader,
+    name: str, theirs: str, derivations: Grader, training: Grader
 ) -> None:
     lecture = Lecture()
     lecture.train()
     lecture.everywhere(name, theirs)
     lecture.everywhere(f"d{name}", f"d{theirs}")
-    for by in (derivations, training):
-        report, _ = graded(lecture, assignment, syllabus, by)
+    for by, stems in ((derivations, STEMS[:3]), (training, STEMS[3:])):
+        report = by.report(dict.fromkeys(stems, lecture.file()))
         assert {str(finding.verdict) for finding in report.findings} == {"right"}
 
 
@@ -786,13 +772,14 @@ def test_parameters_are_known_by_their_places_where_these_are_certain(
 # ---------------------------------------------------------------- which notebooks, and where to
 
 
-def test_an_untouched_lecture_is_recognised_and_nothing_is_found(syllabus: Syllabus) -> None:
+def is_of_the_lecture(lecture: Lecture, syllabus: Syllabus) -> bool:
+    return Reading(cells_of(lecture.file()), syllabus).is_of_the_lecture
+
+
+def test_an_untouched_lecture_is_recognised(syllabus: Syllabus) -> None:
     lecture = Lecture()
     lecture.cells |= {"one": "# Exercise 1", "two_answer": "dlogits = None", "three_answer": ""}
-    cells = cells_of(lecture.file())
-    assert recognise(cells, syllabus)
-    _, extracted = convert(cells, syllabus, {})
-    assert not any(extracted.code.values())
+    assert is_of_the_lecture(lecture, syllabus)
 
 
 def test_a_training_loop_alone_is_recognised(syllabus: Syllabus) -> None:
@@ -800,13 +787,13 @@ def test_a_training_loop_alone_is_recognised(syllabus: Syllabus) -> None:
     lecture.train()
     for name in ("forward", "reference", "one", "two", "two_answer", "three", "three_answer"):
         del lecture.cells[name]
-    assert recognise(cells_of(lecture.file()), syllabus)
+    assert is_of_the_lecture(lecture, syllabus)
 
 
 @pytest.mark.parametrize("stem", STEMS)
-def test_a_notebook_of_the_course_is_none_of_the_lecture(stem: str, syllabus: Syllabus) -> None:
-    cells = cells_of((ROOT / "source" / "backprop" / f"{stem}.ipynb").read_bytes())
-    assert not recognise(cells, syllabus)
+def test_a_notebook_of_the_course_is_none_of_the_lecture(stem: str, assignment: Assignment) -> None:
+    data = (ROOT / "source" / "backprop" / f"{stem}.ipynb").read_bytes()
+    assert lecture_in(data, assignment) is None
 
 
 @pytest.mark.parametrize(
@@ -820,7 +807,7 @@ def test_a_notebook_of_the_course_is_none_of_the_lecture(stem: str, syllabus: Sy
     ids=["empty", "something else", "a network without gradients", "gradients without a network"],
 )
 def test_other_notebooks_are_none_of_the_lecture(source: str, syllabus: Syllabus) -> None:
-    assert not recognise([RawCell(1, "code", source)], syllabus)
+    assert not Reading([RawCell(1, "code", source)], syllabus).is_of_the_lecture
 
 
 def test_the_same_network_without_gradients_is_none_of_the_lecture(syllabus: Syllabus) -> None:
@@ -829,17 +816,7 @@ def test_the_same_network_without_gradients_is_none_of_the_lecture(syllabus: Syl
     lecture.change("four", "grads = [dC, dW1, db1, dW2, db2, dbngain, dbnbias]", "")
     for name in ("compare", "forward", "reference", "one", "two_answer", "three_answer"):
         del lecture.cells[name]
-    assert not recognise(cells_of(lecture.file()), syllabus)
-
-
-def test_what_is_not_found_stays_as_it_was_released(
-    assignment: Assignment, syllabus: Syllabus
-) -> None:
-    lecture = Lecture()
-    del lecture.cells["three_answer"]
-    notebooks, _ = convert(cells_of(lecture.file()), syllabus, assignment.release)
-    assert notebooks[STEMS[2]] == assignment.release[STEMS[2]]
-    assert notebooks[STEMS[1]] != assignment.release[STEMS[1]]
+    assert not is_of_the_lecture(lecture, syllabus)
 
 
 HOSTILE = {
@@ -855,13 +832,16 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE)
-def test_a_cell_of_any_kind_is_read_without_a_crash(source: str, syllabus: Syllabus) -> None:
+def test_a_cell_of_any_kind_is_read_without_a_crash(
+    source: str, assignment: Assignment, syllabus: Syllabus
+) -> None:
     lecture = Lecture()
     lecture.after("one", source.replace("\0", "?"))
-    cells = cells_of(lecture.file())
-    assert recognise(cells, syllabus)
-    _, extracted = convert(cells, syllabus, {})
-    assert len(extracted.code[STEMS[0]]) == len(STEPS)
+    reading = Reading(cells_of(lecture.file()), syllabus)
+    assert reading.is_of_the_lecture
+    assert to_look_at(reading, ())
+    made = in_order(reading, Look(), assignment.release)
+    assert made[STEMS[0]].prepared.untouched.isdisjoint(STEPS)
 
 
 @pytest.fixture
@@ -872,19 +852,20 @@ def course(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_an_imported_notebook_is_a_submission(course: Path, tmp_path: Path) -> None:
+def test_an_imported_notebook_is_handed_in_as_it_is(course: Path, tmp_path: Path) -> None:
     file = tmp_path / "my own name.ipynb"
     file.write_bytes(Lecture().file())
-    done = import_into(course, "backprop", file, "alice")
-    assert done.folder == course / "submitted" / "alice" / "backprop"
-    assert sorted(path.name for path in done.folder.iterdir()) == [f"{s}.ipynb" for s in STEMS]
-    assert len(done.extracted.code[STEMS[0]]) == len(STEPS)
+    folder = import_into(course, "backprop", file, "alice")
+    assert folder == course / "submitted" / "alice" / "backprop"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        f"{stem}.ipynb": file.read_bytes() for stem in STEMS
+    }
 
 
 def test_a_second_import_leaves_the_first_alone(course: Path, tmp_path: Path) -> None:
     file = tmp_path / "lecture.ipynb"
     file.write_bytes(Lecture().file())
-    folder = import_into(course, "backprop", file, "alice").folder
+    folder = import_into(course, "backprop", file, "alice")
     before = {path: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(UserError, match="there is a submission already"):
         import_into(course, "backprop", file, "alice")

@@ -118,7 +118,7 @@ class Assignment:
             if p.is_file() and p.suffix != ".ipynb"
         }
         everything = [p for p in (*release.iterdir(), *graders.glob("*.py")) if p.is_file()]
-        everything.extend(graders.glob("assignment.toml"))
+        everything.extend(graders.glob("*.toml"))
         return cls(
             name,
             graders,

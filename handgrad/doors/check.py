@@ -4,9 +4,8 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -16,7 +15,7 @@ from handgrad.batch.given_up import given_up
 from handgrad.doors.opened import opened
 from handgrad.errors import UserError
 from handgrad.grading.graded import Graded
-from handgrad.grading.pipeline import Pipeline, with_pipeline
+from handgrad.grading.pipeline import lecture_in, with_pipeline
 from handgrad.notebooks.intake import Submission, nothing_there, take
 from handgrad.notebooks.matching import meant, slots_of
 from handgrad.notebooks.notebookfile import RawCell
@@ -28,9 +27,6 @@ from handgrad.sandbox.launch import Launched
 from handgrad.settings import Settings
 from handgrad.verdict import Note, Report, Verdict
 
-if TYPE_CHECKING:
-    from handgrad.lecture.syllabus import Syllabus
-
 SEED = (
     "HANDGRAD_SEED"  # the environment variable that holds an assignment's seed where no file should
 )
@@ -39,14 +35,10 @@ PACKAGED = "backprop"  # what the package brings for those who have no course
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What `check` found.
-
-    `sources` says, for a lecture's notebook, what was taken from where.
-    """
+    """What `check` found."""
 
     assignment: Assignment
     graded: Graded
-    sources: Mapping[str, tuple[Note, ...]] = field(default_factory=dict)
 
     @property
     def report(self) -> Report:
@@ -74,28 +66,20 @@ def check(
         return _check_folder(notebook, _assignment(course, name), sandboxed, launched)
     known = _assignments(course, name)
     data, cells = opened(notebook, known[0].settings.limits)
-    sources: Mapping[str, tuple[Note, ...]] = {}
     belonging = _belonging(cells, notebook, known)
     if belonging is not None:
         whole, stem = belonging
-        assignment = whole.only(stem)
-
-        def use(pipeline: Pipeline) -> Graded:
-            return pipeline.grade(notebook.stem, Submission({stem: data}, {}))
+        assignment, files = whole.only(stem), {stem: data}
     else:
-        assignment, syllabus = _of_the_lecture(cells, notebook, known)
-
-        def use(pipeline: Pipeline) -> Graded:
-            nonlocal sources
-            # While the sandbox gets ready: both take their time.
-            from handgrad.lecture.conversion import convert, written
-
-            notebooks, extracted = convert(cells, syllabus, assignment.release)
-            sources = extracted.notes
-            return pipeline.grade(notebook.stem, Submission(written(notebooks), {}))
-
-    graded = with_pipeline(assignment, use, sandboxed=sandboxed, launched=launched)
-    return Checked(assignment, graded, sources)
+        assignment = _of_the_lecture(data, notebook, known)
+        files = dict.fromkeys(assignment.notebooks, data)
+    graded = with_pipeline(
+        assignment,
+        lambda pipeline: pipeline.grade(notebook.stem, Submission(files, {})),
+        sandboxed=sandboxed,
+        launched=launched,
+    )
+    return Checked(assignment, graded)
 
 
 def _check_folder(
@@ -175,21 +159,11 @@ def _belonging(
     return None
 
 
-def _of_the_lecture(
-    cells: tuple[RawCell, ...], path: Path, known: list[Assignment]
-) -> "tuple[Assignment, Syllabus]":
-    """The assignment whose lecture this is a notebook of, and what is asked for there."""
-    # Here, as most notebooks are a course's own and should not wait for it.
-    from handgrad.lecture.conversion import recognise
-    from handgrad.lecture.syllabus import Syllabus
-
+def _of_the_lecture(data: bytes, path: Path, known: list[Assignment]) -> Assignment:
+    """The assignment whose lecture this is a notebook of."""
     for assignment in known:
-        table_of_names = assignment.graders / "lecture.toml"
-        if not table_of_names.is_file():
-            continue
-        syllabus = Syllabus.read(table_of_names, assignment.release)
-        if recognise(cells, syllabus):
-            return assignment, syllabus
+        if lecture_in(data, assignment) is not None:
+            return assignment
     raise UserError(
         str(path),
         "it is neither a notebook of an assignment nor one of the lecture",
@@ -241,7 +215,6 @@ def as_json(checked: Checked) -> dict[str, object]:
         "points": report.points,
         "max_points": report.max_points,
         "problems": _said(report.problems, language),
-        "sources": _said(checked.sources, language),
         "integrity": [
             {"notebook": one.notebook, "cell": one.cell, "what": one.what, "line": one.line}
             for one in report.integrity
@@ -270,8 +243,6 @@ def print_table(checked: Checked) -> None:
     """The report for a person: one line a gradient, then the sum."""
     settings = checked.assignment.settings
     console = Console(file=sys.stdout)
-    for line in noted(checked.sources, settings.language):
-        console.print(line, markup=False, style="dim")
     console.print(table(checked.report, settings.feedback, settings.language))
     for line in noted(checked.report.problems, settings.language):
         console.print(line, markup=False)

@@ -331,13 +331,9 @@ def _names(course: Path | None) -> "Iterator[Check]":
 
 def _import(options: argparse.Namespace) -> int:
     from handgrad.doors.handin import import_into
-    from handgrad.pages.words import say
 
-    done = import_into(_course(options), options.assignment, options.notebook, options.student)
-    for where, notes in done.extracted.notes.items():
-        for note in notes:
-            print(f"{where}: {say(note, 'en')}" if where else say(note, "en"))
-    print(f"{done.folder} is ready: run `handgrad grade {options.assignment}`")
+    folder = import_into(_course(options), options.assignment, options.notebook, options.student)
+    print(f"{folder} is ready: run `handgrad grade {options.assignment}`")
     return 0
 
 

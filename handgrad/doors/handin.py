@@ -1,30 +1,19 @@
-"""A lecture's notebook handed in for a student: the course's notebooks made from it, in their folder."""
+"""A lecture's notebook handed in for a student: the same file in the place of each of the course's."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from handgrad import atomic
 from handgrad.assignment.assignment import Assignment
 from handgrad.doors.opened import opened
 from handgrad.errors import UserError
-from handgrad.lecture.conversion import Extracted, convert, recognise, written
-from handgrad.lecture.syllabus import Syllabus
+from handgrad.grading.pipeline import lecture_in, lecture_of
 from handgrad.plaintext import line, odd_name
 from handgrad.store.course import Course
 
 
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """Where the submission now is, and what was found in the notebook it was made from."""
-
-    folder: Path
-    extracted: Extracted
-
-
-def import_into(course: Path, assignment: str, notebook: Path, student: str) -> Imported:
-    """Hand in a lecture notebook as a submission of `student`; all of it, or nothing.
+def import_into(course: Path, assignment: str, notebook: Path, student: str) -> Path:
+    """Hand in a lecture notebook as a submission of `student`; its folder. All of it, or nothing.
 
     Raises UserError where the notebook is none of the lecture, the name is none for a folder, or the
     student has already handed something in.
@@ -35,9 +24,10 @@ def import_into(course: Path, assignment: str, notebook: Path, student: str) -> 
             line(student, 60), f"this cannot be a student's name: {wrong}", "Choose another name"
         )
     known = Assignment.load(course, assignment)
-    syllabus = Syllabus.read(known.graders / "lecture.toml", known.release)
-    _, cells = opened(notebook, known.settings.limits)
-    if not recognise(cells, syllabus):
+    if lecture_of(known) is None:
+        raise UserError(assignment, "this assignment knows of no lecture", "Take its own notebooks")
+    data, _ = opened(notebook, known.settings.limits)
+    if lecture_in(data, known) is None:
         raise UserError(
             str(notebook),
             "it is not the lecture's notebook: too few of the lecture's values are computed in it",
@@ -48,15 +38,9 @@ def import_into(course: Path, assignment: str, notebook: Path, student: str) -> 
         raise UserError(
             str(folder), "there is a submission already", "Move it away, or choose another name"
         )
-    notebooks, extracted = convert(cells, syllabus, known.release)
-    _place(folder, written(notebooks))
-    return Imported(folder, extracted)
-
-
-def _place(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write the notebooks beside the folder and give them its name when they are all there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with atomic.replacing(folder) as fresh:
         fresh.mkdir()
-        for stem, data in files.items():
+        for stem in known.notebooks:
             (fresh / f"{stem}.ipynb").write_bytes(data)
+    return folder

@@ -38,7 +38,11 @@ class Judge:
     def finding(self, gradient: Gradient, answers: Answers) -> Finding:
         """What is said of `gradient` in one student's `answers`."""
         scenarios = self.scenarios.drawn(answers.draw)
-        return _Case(scenarios, self._settings, self._diagnosis, gradient, answers).finding()
+        case = _Case(scenarios, self._settings, self._diagnosis, gradient, answers)
+        found, doubt = case.finding(), answers.doubts.get(gradient.variable)
+        if doubt is None or found.verdict not in (Verdict.WRONG, Verdict.NOT_ATTEMPTED):
+            return found
+        return gradient.finding(Verdict.COULD_NOT_TELL, None, diagnoses=(doubt,))
 
 
 class _Standing(Enum):

@@ -3,8 +3,8 @@
 import difflib
 import re
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from handgrad.evidence import Answer, CellResult, Evidence
 from handgrad.plan import PUBLIC, Cell
@@ -19,7 +19,8 @@ class Answers:
 
     `untouched` are the grade ids of answer cells that are as they were released. `unjudged` is why
     nobody may judge the notebook, whatever it gave. `draw` says with which of the notebook's own numbers
-    it was run.
+    it was run. `doubts` are, by variable, why an answer that is not right may be none of the student's
+    doing.
     """
 
     evidence: Evidence
@@ -27,6 +28,7 @@ class Answers:
     untouched: frozenset[str] = frozenset()
     unjudged: Note | None = None
     draw: int = 0
+    doubts: Mapping[str, Note] = field(default_factory=dict)
 
     def get(self, key: str, gradient: Gradient) -> Answer | None:
         """The answer in the run called `key`; None where the run or its test cell was not reached."""

@@ -1,7 +1,7 @@
 """One submission from its files to its report: read, run, judge. What comes of it is recorded elsewhere."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -13,16 +13,20 @@ from handgrad.grading.graded import Graded
 from handgrad.grading.graders import Find, in_session
 from handgrad.notebooks.display import Budget, clean_outputs
 from handgrad.notebooks.intake import UNJUDGED, Submission
-from handgrad.notebooks.notebookfile import UnreadableError
+from handgrad.notebooks.matching import meant, slots_of
+from handgrad.notebooks.notebookfile import UnreadableError, parse
 from handgrad.notebooks.submission import Prepared, blank, prefix, read
 from handgrad.pages.annotate import shown
-from handgrad.plan import PUBLIC
+from handgrad.plan import LOOK, PUBLIC, Plan, Run
 from handgrad.sandbox.execute import Executor
 from handgrad.sandbox.launch import Launched
 from handgrad.verdict import IntegrityLine, Note, Report
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
+
+    from handgrad.lecture.reading import Reading
+    from handgrad.lecture.syllabus import Syllabus
 
 T = TypeVar("T")
 
@@ -31,12 +35,13 @@ T = TypeVar("T")
 class Notebook:
     """One notebook of a submission, put back on the release, and all that is odd about it.
 
-    `unjudged` is why nobody may judge it although it is there.
+    `unjudged` is why nobody may judge it although it is there; `doubts` are of single variables.
     """
 
     restored: Prepared
     problems: tuple[Note, ...]
-    unjudged: Note | None
+    unjudged: Note | None = None
+    doubts: Mapping[str, Note] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -57,7 +62,7 @@ class Pipeline:
 
         Raises LostError where the sandbox is lost on the way, and UserError where it cannot be started.
         """
-        notebooks = read_all(self.assignment, submission)
+        notebooks = read_all(self.assignment, submission) | dict(self._of_the_lecture(submission))
         answers = answers_of(self.assignment, notebooks, self._sandbox)
         evidence = {stem: each.evidence for stem, each in answers.items()}
         findings = self._find(answers)
@@ -66,7 +71,7 @@ class Pipeline:
             self.assignment.name,
             findings,
             {stem: one.problems for stem, one in notebooks.items() if one.problems},
-            tuple(_integrity(evidence)),
+            tuple(_integrity(notebooks, evidence)),
         )
         present = {stem: one for stem, one in notebooks.items() if stem not in submission.absent}
         budget = Budget()
@@ -77,6 +82,56 @@ class Pipeline:
             shown(ran, report, self.assignment.settings),
             {stem: one.restored.untouched for stem, one in present.items()},
         )
+
+    def _of_the_lecture(self, submission: Submission) -> Iterator[tuple[str, Notebook]]:
+        """By stem the notebooks that are the lecture's own, whose cells run in their own order.
+
+        They are run once before, to see which of its values are the course's.
+        """
+        release = self.assignment.release
+        for data in dict.fromkeys(submission.files.values()):
+            reading = lecture_in(data, self.assignment)
+            if reading is None:
+                continue
+            # Here, as most submissions are the course's own notebooks.
+            from handgrad.lecture.look import seen
+            from handgrad.lecture.ownorder import in_order, to_look_at
+
+            first = release[reading.syllabus.step_by_step.notebook]
+            listed = to_look_at(reading, prefix(first))
+            look = seen(listed, self._sandbox.run({LOOK: listed})[LOOK])
+            for stem, own in in_order(reading, look, release).items():
+                if submission.files.get(stem) == data:
+                    problems = (*submission.problems.get(stem, ()), *own.prepared.problems)
+                    yield stem, Notebook(own.prepared, problems, doubts=own.doubts)
+
+
+def lecture_in(data: bytes, assignment: Assignment) -> "Reading | None":
+    """A file's bytes as the lecture's own notebook; None where they are not that."""
+    syllabus = lecture_of(assignment)
+    try:
+        cells = parse(data, assignment.settings.limits).cells
+    except UnreadableError:
+        return None  # it is said where the notebook is read as the course's
+    ids = {cell.grade_id for cell in cells}
+    slots = {stem: slots_of(notebook) for stem, notebook in assignment.release.items()}
+    known = {slot.grade_id for each in slots.values() for slot in each} - {""}
+    if syllabus is None or ids & known or meant("", cells, slots):
+        return None
+    from handgrad.lecture.reading import Reading
+
+    reading = Reading(cells, syllabus)
+    return reading if reading.is_of_the_lecture else None
+
+
+def lecture_of(assignment: Assignment) -> "Syllabus | None":
+    """What the assignment says of a lecture that it follows; None where it follows none."""
+    path = assignment.graders / "lecture.toml"
+    if not path.is_file():
+        return None
+    from handgrad.lecture.syllabus import Syllabus
+
+    return Syllabus.read(path, assignment.release)
 
 
 def read_all(assignment: Assignment, submission: Submission) -> dict[str, Notebook]:
@@ -117,15 +172,19 @@ def answers_of(
             notebooks[stem].restored.untouched,
             notebooks[stem].unjudged,
             draws[stem],
+            notebooks[stem].doubts,
         )
         for stem in cells
     }
 
 
-def _integrity(evidence: Mapping[str, Evidence]) -> Iterator[IntegrityLine]:
+def _integrity(
+    notebooks: Mapping[str, Notebook], evidence: Mapping[str, Evidence]
+) -> Iterator[IntegrityLine]:
     for stem, seen in evidence.items():
         for attempt in seen.attempts:
-            yield IntegrityLine(stem, attempt.cell, attempt.what, attempt.line)
+            cell = notebooks[stem].restored.numbers.get(attempt.cell, attempt.cell)
+            yield IntegrityLine(stem, cell, attempt.what, attempt.line)
 
 
 def _as_it_ran(notebook: Notebook, evidence: Evidence | None, budget: Budget) -> "NotebookNode":
@@ -143,10 +202,16 @@ def sandbox_of(
     """The sandbox that runs this assignment's notebooks; `launched` is a worker started before."""
     # Every tensor here is small: with more threads torch spends its time handing them over.
     torch.set_num_threads(1)
+    plans = dict(assignment.plans)
+    prefixes = {stem: prefix(assignment.release[stem]) for stem in assignment.exercises}
+    syllabus = lecture_of(assignment)
+    if syllabus is not None:
+        first = assignment.release[syllabus.step_by_step.notebook]
+        plans[LOOK], prefixes[LOOK] = Plan(LOOK, (Run(PUBLIC, display=True),), {}), prefix(first)
     return Executor(
         assignment.files,
-        assignment.plans,
-        {stem: prefix(assignment.release[stem]) for stem in assignment.exercises},
+        plans,
+        prefixes,
         assignment.settings.limits,
         sandboxed=sandboxed,
         launched=launched,

@@ -105,7 +105,7 @@ def parse(source: str, name: str = "<cell>") -> ast.Module:
     try:
         return _tree(source, name)
     except SyntaxError:
-        return _tree(_transformer().transform_cell(source), name)
+        return _tree(transformer().transform_cell(source), name)
 
 
 def changes_unseen(source: str) -> bool:
@@ -132,7 +132,8 @@ def index_of(name: str) -> int | None:
 
 
 @cache
-def _transformer() -> Any:
+def transformer() -> Any:
+    """IPython's, which turns what a notebook takes into Python."""
     # Here, as the trusted side knows this module and need not wait for IPython.
     from IPython.core.inputtransformer2 import TransformerManager
 

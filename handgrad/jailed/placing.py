@@ -95,7 +95,7 @@ class _Placing:
         """Taps for the gradients that the function makes under names of its own, if several."""
         arguments = function.args
         local = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
-        for node in _own_scope(function.body):
+        for node in own_scope(function.body):
             match node:
                 case ast.Name(id, ast.Store()):
                     local.add(id)
@@ -155,7 +155,7 @@ def _fresh(statement: ast.stmt) -> frozenset[str]:
     """The names that may be exchanged inside a compound statement; those that a loop adds up may not."""
     bound = {
         node.id
-        for part in _own_scope([statement])
+        for part in own_scope([statement])
         if isinstance(part, ast.Assign | ast.AnnAssign)
         for node in ast.walk(part)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
@@ -164,29 +164,33 @@ def _fresh(statement: ast.stmt) -> frozenset[str]:
 
 
 def _made(body: Sequence[ast.stmt], asked: frozenset[str]) -> frozenset[str]:
-    """Which of these variables the statements bind, or change in place under their own name."""
-    made: set[str] = set()
-    for node in _own_scope(body):
+    return made(body) & asked
+
+
+def made(body: Sequence[ast.stmt]) -> frozenset[str]:
+    """The variables that the statements bind, or change in place under their own name."""
+    found: set[str] = set()
+    for node in own_scope(body):
         match node:
             case ast.Name(id, ast.Store() | ast.Del()):
-                made.add(id)
+                found.add(id)
             case ast.Subscript(value, _, ast.Store()) | ast.Attribute(value, _, ast.Store()):
-                made.add(_base(value))
+                found.add(base(value))
             case ast.Call(ast.Attribute(value, method)) if method.endswith("_"):
-                made.add(_base(value))
+                found.add(base(value))
             case ast.keyword("out", value):
-                made.update(n.id for n in ast.walk(value) if isinstance(n, ast.Name))
-    return frozenset(made) & asked
+                found.update(n.id for n in ast.walk(value) if isinstance(n, ast.Name))
+    return frozenset(found)
 
 
-def _base(node: ast.expr) -> str:
+def base(node: ast.expr) -> str:
     """The variable that `a[i].b` begins with."""
     while isinstance(node, ast.Subscript | ast.Attribute | ast.Call):
         node = node.func if isinstance(node, ast.Call) else node.value
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _own_scope(body: Sequence[ast.AST]) -> Iterator[ast.AST]:
+def own_scope(body: Sequence[ast.AST]) -> Iterator[ast.AST]:
     """The nodes of these statements, without those of functions, classes and comprehensions in them."""
     left = list(body)
     for node in left:

@@ -218,7 +218,7 @@ class _State:
                 _set_default_device(None)
             with suppress(OSError):
                 _chdir(self.runner.home)
-            self._put_back(thoroughly=code.hidden_writes)
+            self._put_back(thoroughly=code.hidden_writes, given=not cell.keeps)
         return result
 
     def _execute(self, position: int, code: CellCode) -> dict[str, object]:
@@ -312,11 +312,14 @@ class _State:
         seen = self.seen.get(name)
         return seen is not None and value is seen[0] and value._version == seen[1]
 
-    def _put_back(self, thoroughly: bool) -> None:
-        namespace, seen = self.namespace, self.seen
+    def _put_back(self, thoroughly: bool, given: bool) -> None:
+        """Put back the replaced variables, the given numbers, and where asked the `given` tensors."""
+        namespace, seen, replaced = self.namespace, self.seen, self.run.replace
         for name, pristine in self.pristine.items():
             if not isinstance(pristine, Tensor):
                 namespace[name] = pristine
+                continue
+            if not given and name not in replaced:
                 continue
             value = namespace.get(name)
             was, version = seen.get(name, _NEVER)

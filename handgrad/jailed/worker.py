@@ -240,7 +240,9 @@ class Worker:
         Runner(
             plan=plan,
             cells=[
-                compiled(cell, asked, closely=closely) if cell.kind in OWN else self._compiled(cell)
+                compiled(cell, asked, closely=closely or cell.keeps)
+                if cell.kind in OWN
+                else self._compiled(cell)
                 for cell in cells
             ],
             limits=self._limits,

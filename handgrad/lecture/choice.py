@@ -1,12 +1,27 @@
-"""Which answer belongs to which exercise, where one gradient is asked for more than once."""
+"""Which statement makes the answer that counts, by exercise and gradient."""
 
-from collections.abc import Callable, Mapping
+import ast
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass
+from functools import partial
 
-from handgrad.lecture.candidate import Answer
-from handgrad.lecture.extract import Extraction
-from handgrad.lecture.flow import Slices, Use, Version
-from handgrad.lecture.reading import Reading
-from handgrad.lecture.syllabus import Lesson, Syllabus
+from handgrad.lecture.changes import is_borrowed, is_placeholder, reads
+from handgrad.lecture.look import Look
+from handgrad.lecture.reading import Comparison, Reading
+from handgrad.lecture.syllabus import Lesson
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The variable that stands for a target once statement `at` has run; `how` says why where the name
+    differs. `first` is the statement that bound it, before others changed it in place.
+    """
+
+    target: str
+    name: str
+    first: int
+    at: int
+    how: str = ""
 
 
 class Choice:
@@ -14,135 +29,241 @@ class Choice:
 
     The step-by-step lesson asks for every gradient, the others for one of them again, in one go.
     `counted_twice` are answers that were there once and stand in both places; `by_form` are those of
-    exercises that no heading announced.
+    exercises that no heading announced. `unknown` are comparisons that are about none of the gradients
+    found: what they compare may be an answer.
     """
 
-    def __init__(self, reading: Reading, syllabus: Syllabus) -> None:
-        self.reading = reading
-        self.first = syllabus.step_by_step
-        self.others = [
-            lesson
-            for lesson in syllabus.lessons
-            if lesson is not self.first and not lesson.outline.function
-        ]
+    def __init__(self, reading: Reading, look: Look) -> None:
+        self.reading, self.look = reading, look
+        self.first = reading.syllabus.step_by_step
+        lessons = reading.syllabus.lessons
+        self.others = [one for one in lessons if one is not self.first and not one.outline.function]
+        self.about = {c: self._target(c) for c in reading.comparisons}
+        self.begins = {lesson.number: self._begins(lesson) for lesson in self.others}
+        self.number = tuple(self._numbered())
         self.counted_twice: list[tuple[Lesson, str]] = []
         self.by_form: list[tuple[Lesson, str]] = []
-        self.answers = self._choose()
+        self.answers: dict[str, dict[str, Answer]] = {
+            lesson.notebook: dict(self._in_one_go(lesson)) for lesson in self.others
+        }
+        self.answers[self.first.notebook] = self._steps()
+        self.unknown = [c for c, target in self.about.items() if not target]
 
-    def _choose(self) -> dict[str, dict[str, Answer]]:
-        """By notebook and target the answers that count."""
-        chosen: dict[str, dict[str, Answer]] = {lesson.notebook: {} for lesson in self.others}
-        chosen[self.first.notebook] = {}
-        elsewhere: set[Version] = set()
-        for lesson in self.others:
-            for target in lesson.outline.answers:
-                answer = self._in_one_go(lesson, target)
-                if answer is not None:
-                    chosen[lesson.notebook][target] = answer
-                    elsewhere.add(answer.version)
-        mine = chosen[self.first.notebook]
-        helping = self._behind(chosen)
-        for target in self.first.outline.answers:
-            inside, outside = self._is_step(target, elsewhere, helping)
-            answer = self.reading.answer(target, inside) or self.reading.answer(target, outside)
-            if answer is not None:
-                mine[target] = answer
-        for lesson in self.others:
-            for target, answer in chosen[lesson.notebook].items():
-                if target not in mine and self._is_read(answer, mine):
-                    mine[target] = Answer(target, answer.use, answer.how)
-                    self.counted_twice.append((lesson, target))
-        return chosen
+    # ---- what is called what
 
-    def _behind(self, chosen: Mapping[str, Mapping[str, Answer]]) -> set[int]:
-        """All that the answers to the later exercises are made from, down to what those give."""
-        helping: set[int] = set()
-        for lesson in self.others:
-            uses = [answer.use for answer in chosen[lesson.notebook].values()]
-            helping |= self._extraction(lesson, {}).slices.behind(*uses)
-        return helping
+    def _target(self, comparison: Comparison) -> str:
+        """Which target a comparison is about; a gradient that has the course's name is its own."""
+        syllabus, targets = self.reading.syllabus, self.reading.targets
+        if comparison.name in targets and not self._is_shadowed(comparison.name):
+            return comparison.name
+        tensor, at = comparison.tensor, comparison.statement
+        known = self.reading.own.get(tensor) or self.look.meaning(tensor, at) or tensor
+        label = comparison.label
+        meant = (syllabus.gradient(known), syllabus.gradient(label), label)
+        return next((name for name in meant if name in targets), "")
 
-    def _is_step(
-        self, target: str, elsewhere: set[Version], helping: set[int]
-    ) -> tuple[Callable[[int], bool], Callable[[int], bool]]:
-        """Whether what a statement makes may answer the exercise that goes step by step.
+    def _is_shadowed(self, target: str) -> bool:
+        """Whether the tensor of a target is a student's name for something else."""
+        return self.reading.syllabus.tensor(target) in self.reading.own
 
-        First of those where that exercise is, then of those behind: some go on with it later. There,
-        what only serves the answer to a later exercise is none to this one.
-        """
-        reading = self.reading
-        again = [lesson.number for lesson in self.others if target in lesson.outline.answers]
-        taken = {version.creator for version in elsewhere}
+    def _names_of(self, target: str) -> Iterator[tuple[str, str]]:
+        """Names that the gradient may go by, the likeliest first, and how one came to think so."""
+        reading, tensor = self.reading, self.reading.syllabus.tensor(target)
+        if not self._is_shadowed(target):
+            yield target, ""
+        compared = [c.name for c, about in self.about.items() if about == target]
+        yield from ((name, "compared_as") for name in reversed(compared) if name)
+        tensors = [tensor, *(own for own, meant in reading.own.items() if meant == tensor)]
+        tensors += [
+            name
+            for made in self.look.made.values()
+            for name, found in made.items()
+            if tensor in found.values and name not in tensors
+        ]
+        for pattern in reading.syllabus.gradient_names:
+            yield from ((pattern.format(each), "named_as") for each in dict.fromkeys(tensors))
+        for made in self.look.made.values():
+            for name, found in made.items():
+                if found.gradients == {tensor}:
+                    yield name, "valued_as"
 
-        def inside(statement: int) -> bool:
-            mine = reading.exercise[statement] in (0, self.first.number)
-            return mine and reading.before_training(statement) and statement not in taken
+    # ---- which of several counts
 
-        def outside(statement: int) -> bool:
-            other = reading.exercise[statement] not in again
-            return other and reading.before_training(statement) and statement not in taken | helping
+    def makers(self, name: str, allowed: Callable[[int], bool]) -> list[int]:
+        """The allowed statements that make or change something of this name."""
+        statements = self.reading.statements
+        return [
+            index
+            for index, changes in enumerate(self.reading.changes)
+            if name in changes
+            and allowed(index)
+            and not isinstance(statements[index].node, ast.FunctionDef | ast.Import | ast.Delete)
+            and not is_placeholder(statements[index].node, name)
+        ]
 
-        return inside, outside
+    def is_borrowed(self, index: int, name: str) -> bool:
+        """Whether it is autograd's, as people go on with who are stuck or want exact zeros."""
+        return is_borrowed(self.reading.statements[index].node, name)
 
-    def _in_one_go(self, lesson: Lesson, target: str) -> Answer | None:
-        """The answer to an exercise that asks for a gradient once more."""
-        reading = self.reading
-        if reading.has(lesson.number):
-            return reading.answer(
-                target,
-                lambda s: reading.exercise[s] == lesson.number and reading.before_training(s),
-            )
-        answers = reading.versions(target, reading.before_training)
-        if not answers:
-            return None
-        *earlier, last = answers
-        steps = self._steps(last, lesson, target)
-        again = any(self._steps(each, lesson, target) > steps for each in earlier)
-        if steps <= 1 and (again or (not earlier and self._is_leap(target))):
-            self.by_form.append((lesson, target))
-            return Answer(target, Use(last, len(last.changes)))
+    def answer(self, target: str, allowed: Callable[[int], bool]) -> Answer | None:
+        """What was made before the last comparison; the last of all where nothing compares it."""
+        for name, how in dict.fromkeys(self._names_of(target)):
+            if how and name in self.reading.targets and not self._is_shadowed(name):
+                continue
+            makers = self.makers(name, allowed)
+            makers = [i for i in makers if not self.is_borrowed(i, name)] or makers
+            compared = [
+                c.statement for c, about in self.about.items() if (about, c.name) == (target, name)
+            ]
+            found = [max(m for m in makers if m < c) for c in compared if makers and makers[0] < c]
+            if not makers or (how == "compared_as" and not found):
+                continue
+            if how == "valued_as":
+                tensor = self.reading.syllabus.tensor(target)
+                found = [i for i in makers if self._is_valued(i, name, tensor)]
+            at = found[-1] if found else makers[-1]
+            for later in (m for m in makers if m > at):  # a branch added after it was compared
+                if not self._adds(later, at, name):
+                    break
+                at = later
+            return Answer(target, name, self._bound(name, at, makers), at, how)
         return None
+
+    def _is_valued(self, index: int, name: str, tensor: str) -> bool:
+        made = self.look.made.get(index, {}).get(name)
+        return made is not None and made.gradients == {tensor}
+
+    def _adds(self, index: int, to: int, name: str) -> bool:
+        match self.reading.statements[index].node:
+            case ast.AugAssign(ast.Name(bound), ast.Add()):
+                return bound == name and self.reading.exercise[index] == self.reading.exercise[to]
+        return False
+
+    def _bound(self, name: str, at: int, makers: Sequence[int]) -> int:
+        """The last of the makers up to `at` that binds the name anew."""
+        return max((m for m in makers if m <= at and self.binds_anew(m, name)), default=at)
+
+    def binds_anew(self, index: int, name: str) -> bool:
+        node = self.reading.statements[index].node
+        return name in {n.id for n in _targets(node)} and name not in reads(node)
+
+    # ---- the exercises
+
+    def _begins(self, lesson: Lesson) -> int:
+        """Where an exercise that no heading announces computes a value of the forward pass once more."""
+        for index, made in sorted(self.look.made.items()):
+            again = any(
+                lesson.begins in found.values and name != lesson.begins
+                for name, found in made.items()
+            )
+            if again and index > self.reading.first_answer and self.reading.before_training(index):
+                return index
+        return -1
+
+    def _numbered(self) -> Iterator[int]:
+        """The number of the exercise that each statement stands in, 0 before any is named."""
+        number, before = 0, 0
+        begins = {at: each for each, at in self.begins.items() if each not in self.reading.headed}
+        for index in range(len(self.reading.statements)):
+            headed = self.reading.exercise[index]
+            number = begins.get(index, headed if headed != before else number)
+            before = headed
+            yield number
+
+    def _has(self, lesson: Lesson) -> bool:
+        return lesson.number in self.reading.headed or self.begins[lesson.number] >= 0
+
+    def _in_one_go(self, lesson: Lesson) -> Iterator[tuple[str, Answer]]:
+        """The answers to an exercise that asks for gradients once more."""
+        reading = self.reading
+        for target in lesson.outline.answers:
+            found: Answer | None
+            if self._has(lesson):
+                found = self.answer(
+                    target,
+                    lambda i: self.number[i] == lesson.number and reading.before_training(i),
+                )
+            else:
+                found = self._by_its_form(target)
+                if found is not None:
+                    self.by_form.append((lesson, target))
+            if found is not None:
+                yield target, found
+
+    def _by_its_form(self, target: str) -> Answer | None:
+        """The last attempt at a gradient, where it comes from fewer others than an earlier one."""
+        last = self.answer(target, self.reading.before_training)
+        if last is None:
+            return None
+        makers = self.makers(last.name, lambda i: i <= last.at)
+        starts = [m for m in makers if self.binds_anew(m, last.name)] or makers[:1]
+        counts = [
+            self._count(last.name, [m for m in makers if start <= m < end])
+            for start, end in zip(starts, [*starts[1:], last.at + 1], strict=True)
+        ]
+        leap = len(counts) == 1 and self._is_leap(target)
+        if counts[-1] <= 1 and (leap or any(count > counts[-1] for count in counts[:-1])):
+            return last
+        return None
+
+    def _count(self, name: str, attempt: Sequence[int]) -> int:
+        """How many other gradients the statements of an attempt read."""
+        read = frozenset().union(*(reads(self.reading.statements[i].node) for i in attempt))
+        return len(read & self.reading.targets - {name})
 
     def _is_leap(self, target: str) -> bool:
         """Whether the step that leads up to a gradient is answered nowhere."""
         order = list(self.first.outline.answers)
         before = order[: order.index(target)]
-        return bool(before) and not self.reading.versions(before[-1], self.reading.before_training)
+        return bool(before) and self.answer(before[-1], self.reading.before_training) is None
 
-    def _steps(self, version: Version, lesson: Lesson, target: str) -> int:
-        """How many other gradients are made on the way to one, from those that the exercise gives."""
-        slices = self._extraction(lesson, {}).slices
-        behind = slices.behind(Use(version, len(version.changes)))
-        made = {name for at in behind for name in self.reading.flow.effects[at].binds}
-        return len(made & self.reading.targets - {target})
+    def _steps(self) -> dict[str, Answer]:
+        """The answers to the exercise that goes step by step."""
+        mine: dict[str, Answer] = {}
+        elsewhere = {
+            (answer.target, index)
+            for found in self.answers.values()
+            for answer in found.values()
+            for index in range(answer.first, answer.at + 1)
+        }
+        for target in self.first.outline.answers:
+            taken = {index for name, index in elsewhere if name == target}
+            inside = self.answer(target, partial(self._inside, taken))
+            found = inside or self.answer(target, partial(self._outside, taken, target))
+            if found is not None:
+                mine[target] = found
+        for lesson in self.others:
+            for target, answer in self.answers[lesson.notebook].items():
+                if target not in mine and self._is_read(answer, mine.values()):
+                    mine[target] = Answer(target, answer.name, answer.first, answer.at, answer.how)
+                    self.counted_twice.append((lesson, target))
+        return mine
 
-    def _is_read(self, answer: Answer, by: Mapping[str, Answer]) -> bool:
-        slices = Slices(self.reading.flow, lambda version: False)
-        return answer.version.creator in slices.behind(*(each.use for each in by.values()))
+    def _is_read(self, answer: Answer, by: Iterable[Answer]) -> bool:
+        """Whether one of these answers is made from another one, behind it."""
+        statements = self.reading.statements
+        return any(e.at > answer.at and answer.name in reads(statements[e.at].node) for e in by)
 
-    def extraction(self, lesson: Lesson) -> Extraction:
-        """What takes a lesson's answers out of the notebook, once they are chosen."""
-        steps = {} if lesson is self.first else self.answers[self.first.notebook]
-        return self._extraction(lesson, steps)
+    def _inside(self, taken: Set[int], index: int) -> bool:
+        if index in taken:
+            return False
+        return self.number[index] in (0, self.first.number) and self.reading.before_training(index)
 
-    def _extraction(self, lesson: Lesson, steps: Mapping[str, Answer]) -> Extraction:
-        """`steps` are answers of another exercise; what this one gives of them is given."""
-        reading = self.reading
-        forward = dict(reading.forward[lesson.notebook])
-        for target, answer in steps.items():
-            if target in lesson.outline.given:
-                forward[answer.version] = target
+    def _outside(self, taken: Set[int], target: str, index: int) -> bool:
+        """Whether a statement of another exercise may be a step: behind that exercise's own answer."""
+        number = self.number[index]
+        for lesson in self.others:
+            if lesson.number == number:
+                own = [answer.at for answer in self.answers[lesson.notebook].values()]
+                if target in lesson.outline.answers or not own or index < max(own):
+                    return False
+        return index not in taken and self.reading.before_training(index)
 
-        def also_given(version: Version) -> bool:
-            return (
-                version.name in reading.targets & lesson.outline.given
-                and reading.exercise[version.creator] != lesson.number
-            )
 
-        return Extraction(
-            reading.flow,
-            lesson.outline,
-            forward,
-            lambda statement: statement < reading.first_answer,
-            also_given,
-        )
+def _targets(node: ast.stmt) -> Iterator[ast.Name]:
+    """The names that a statement binds as a whole, where it is an assignment."""
+    if isinstance(node, ast.Assign):
+        for target in node.targets:
+            for each in ast.walk(target):
+                if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store):
+                    yield each

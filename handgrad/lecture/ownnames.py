@@ -1,14 +1,12 @@
 """Names of a student's own for the leaves of the forward pass: its parameters, and the batch."""
 
 import ast
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
-from handgrad.lecture.outline import pairs
+from handgrad.lecture.changes import pairs
 from handgrad.lecture.statements import Statement
 from handgrad.lecture.syllabus import Syllabus
-from handgrad.notebooks.notebookfile import RawCell
 
 
 def own_names(statements: Sequence[Statement], syllabus: Syllabus) -> dict[str, str]:
@@ -17,36 +15,18 @@ def own_names(statements: Sequence[Statement], syllabus: Syllabus) -> dict[str, 
     The parameters are known by their places in the list that the notebook makes of them, if at least
     two there have the course's names; the batch by the data that it is taken from.
     """
-    bound: dict[str, int] = {}
+    bound: set[str] = set()
     found: dict[str, str] = {}
     for statement in statements:
         for node in ast.walk(statement.node):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                bound[node.id] = bound.get(node.id, 0) + 1
+                bound.add(node.id)
             if isinstance(node, ast.Assign):
                 found |= dict(_parameters(node, syllabus)) | dict(_batch(node, syllabus))
-    meant = list(found.values())
+    meant = Counter(found.values())
     return {
-        theirs: name
-        for theirs, name in found.items()
-        if name not in bound and meant.count(name) == 1
+        theirs: name for theirs, name in found.items() if name not in bound and meant[name] == 1
     }
-
-
-def with_course_names(
-    cells: Iterable[RawCell], names: Mapping[str, str], syllabus: Syllabus
-) -> list[RawCell]:
-    """The cells with the course's names in the place of these, and so for their gradients."""
-    whole = dict(names)
-    for theirs, name in names.items():
-        whole |= {p.format(theirs): p.format(name) for p in syllabus.gradient_names}
-    word = re.compile(rf"(?<![\w.])(?:{'|'.join(map(re.escape, whole))})(?!\w)")
-    return [
-        replace(cell, source=word.sub(lambda found: whole[found[0]], cell.source))
-        if cell.cell_type == "code"
-        else cell
-        for cell in cells
-    ]
 
 
 def _parameters(node: ast.Assign, syllabus: Syllabus) -> Iterator[tuple[str, str]]:

@@ -1,35 +1,51 @@
-"""A lecture's notebook read as a whole: its exercises, what it compares, which answer counts."""
+"""A lecture's notebook read as a whole, before any of it is run: its statements, exercises, comparisons."""
 
 import ast
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from handgrad.lecture.candidate import Answer, Comparison, is_borrowed, is_placeholder, matched
-from handgrad.lecture.flow import Change, Flow, Use, Version, flow
-from handgrad.lecture.likeness import form
-from handgrad.lecture.outline import pairs
-from handgrad.lecture.ownnames import own_names, with_course_names
+from handgrad.lecture.changes import changed, is_placeholder
+from handgrad.lecture.ownnames import own_names
 from handgrad.lecture.statements import Listing, Statement, listing
-from handgrad.lecture.syllabus import Lesson, Syllabus
+from handgrad.lecture.syllabus import Syllabus
 from handgrad.lecture.trainingloop import Loop, find_loop
 from handgrad.notebooks.notebookfile import RawCell
 
 _COMPARING = frozenset({"allclose", "equal", "isclose", "assert_close", "assert_allclose"})
 
+# How many values of the pass, with how many gradients, make a notebook one of the lecture. A network
+# of the same kind has half of the values, by the same names, and no gradients.
+MANY_VALUES, SOME_VALUES, FEW_GRADIENTS = 14, 6, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A call that compares a gradient with autograd's; `tensor` is the variable it is the gradient of."""
+
+    statement: int
+    label: str
+    gradient: ast.expr
+    tensor: str
+
+    @property
+    def name(self) -> str:
+        """The variable compared; "" where an expression is."""
+        return self.gradient.id if isinstance(self.gradient, ast.Name) else ""
+
 
 class Reading:
-    """The statements of a notebook with what a syllabus makes of them.
+    """The statements of a notebook with what a syllabus makes of their text.
 
-    `forward` holds, by lesson, the versions that are values of its forward pass under whatever name.
-    `exercise` is a statement's exercise number, 0 where none has been named yet.
+    `own` are a student's names for the course's leaves, `functions` those that the notebook defines;
+    `changes` are by statement the names it binds or changes; `exercise` is a statement's exercise number,
+    0 where none has been named yet.
     """
 
     def __init__(self, cells: Sequence[RawCell], syllabus: Syllabus) -> None:
         self.syllabus = syllabus
         self.listing: Listing = listing(cells)
-        self.own_names = own_names(self.listing.statements, syllabus)
-        if self.own_names:
-            self.listing = listing(with_course_names(cells, self.own_names, syllabus))
+        self.own = own_names(self.listing.statements, syllabus)
         self.targets = frozenset(
             target
             for lesson in syllabus.lessons
@@ -42,85 +58,81 @@ class Reading:
             replace(statement, index=at)
             for at, statement in enumerate(self._with_compared_expressions(kept))
         )
-        self.flow: Flow = flow(self.statements)
+        self.functions = frozenset(
+            s.node.name for s in self.statements if isinstance(s.node, ast.FunctionDef)
+        ).difference(self.comparers)
+        self.changes = tuple(changed(s.node, self.functions) for s in self.statements)
         self.loop: Loop | None = find_loop(self.statements, syllabus)
-        self.forward = {
-            lesson.notebook: matched(self.statements, self.flow, lesson.outline, syllabus.numbers)
-            for lesson in syllabus.lessons
-        }
-        self.comparisons = tuple(self._comparisons())
+        self.comparisons = tuple(
+            comparison for s in self.statements for comparison in self._compared(s)
+        )
         self.first_answer = self._first_answer()
-        self.exercise = self._exercises()
+        self._headings = sorted(self._found_headings())
+        self.exercise = {s.index: self._exercise(s) for s in self.statements}
 
-    # ---- where the exercises are
+    @property
+    def is_of_the_lecture(self) -> bool:
+        """Whether the notebook computes the lecture's values, and has gradients of them.
 
-    def _exercises(self) -> dict[int, int]:
-        events = []
-        numbers = {lesson.number for lesson in self.syllabus.lessons}
-        for remark in self.listing.remarks:
-            found = self.syllabus.heading.match(remark.text)
-            if found and int(found.group(1)) in numbers:
-                events.append((remark.cell, remark.line, int(found.group(1))))
-        headed = {number for _, _, number in events}
-        for lesson in self.syllabus.lessons:
-            if lesson.number not in headed and lesson.begins:
-                events += self._beginnings(lesson)
-        events.sort()
-        exercise, at, number = {}, 0, 0
-        for statement in self.statements:
-            while at < len(events) and events[at][:2] <= (statement.cell, statement.line):
-                number = events[at][2]
-                at += 1
-            exercise[statement.index] = number
-        return exercise
+        A network of the same kind has not; neither has a file that only has the name.
+        """
+        outline = self.syllabus.step_by_step.outline
+        made = frozenset().union(*self.changes)
+        if self.loop is not None:
+            made = made.union(*(changed(s.node) for s in self.loop.body))
+        steps = set(map(self.syllabus.tensor, outline.answers)) & set(outline.values)
+        compared = {(c.label, c.name) for c in self.comparisons}
+        gradients = len(made & self.targets) + len(compared)
+        values = len(made & steps)
+        return values >= MANY_VALUES or (values >= SOME_VALUES and gradients >= FEW_GRADIENTS)
 
-    def _beginnings(self, lesson: Lesson) -> Iterator[tuple[int, int, int]]:
-        """Where a notebook without headings computes what only this exercise does."""
-        same, numbers = lesson.outline.same, self.syllabus.numbers
-        for statement in self.statements:
-            if statement.index <= self.first_answer or not isinstance(statement.node, ast.Assign):
-                continue
-            if any(
-                form(value, same, numbers) in lesson.begins for _, value in pairs(statement.node)
-            ):
-                yield statement.cell, statement.line, lesson.number
-
-    def _first_answer(self) -> int:
-        """The statement from which on the backward pass has begun."""
-        compared = {c.use.version for c in self.comparisons if c.use is not None}
-        for at, statement in enumerate(self.statements):
-            for name, version in self.flow.makes[at].items():
-                is_answer = name in self.targets or version in compared
-                if is_answer and not is_placeholder(statement.node, name):
-                    return statement.index
-        return len(self.statements)
-
-    def has(self, number: int) -> bool:
-        """Whether the notebook says anywhere that an exercise begins."""
-        return number in self.exercise.values()
+    @property
+    def headed(self) -> frozenset[int]:
+        """The exercises that the notebook says begin somewhere."""
+        return frozenset(number for *_, number in self._headings)
 
     def before_training(self, statement: int) -> bool:
         return self.loop is None or statement < self.loop.statement
 
+    def at(self, statement: int) -> str:
+        """The number of a statement's cell."""
+        return str(self.statements[statement].cell)
+
+    # ---- where the exercises are
+
+    def _found_headings(self) -> Iterator[tuple[int, int, int]]:
+        numbers = {lesson.number for lesson in self.syllabus.lessons}
+        for remark in self.listing.remarks:
+            found = self.syllabus.heading.match(remark.text)
+            if found and int(found.group(1)) in numbers:
+                yield remark.cell, remark.line, int(found.group(1))
+
+    def _exercise(self, statement: Statement) -> int:
+        places = [(cell, line) for cell, line, _ in self._headings]
+        before = bisect_right(places, (statement.cell, statement.line))
+        return self._headings[before - 1][2] if before else 0
+
+    def _first_answer(self) -> int:
+        """The statement from which on the backward pass has begun."""
+        gradients = self.targets | {
+            pattern.format(name) for name in self.own for pattern in self.syllabus.gradient_names
+        }
+        gradients = (gradients | {c.name for c in self.comparisons}) - {""}
+        for statement in self.statements:
+            made = self.changes[statement.index] & gradients
+            if any(not is_placeholder(statement.node, name) for name in made):
+                return statement.index
+        return len(self.statements)
+
     # ---- what is compared with what
 
-    def _comparisons(self) -> Iterator[Comparison]:
-        for at, statement in enumerate(self.statements):
-            for label, gradient, tensor in self._compared(statement.node):
-                if not isinstance(gradient, ast.Name):
-                    continue
-                target = self._target(at, label, gradient, tensor)
-                if target:
-                    use = self.flow.uses[at].get(gradient.id)
-                    yield Comparison(statement.index, target, gradient.id, use)
-
-    def _compared(self, node: ast.stmt) -> Iterator[tuple[str, ast.expr, ast.expr]]:
-        """Label, gradient and tensor of every comparison that is a statement of its own."""
-        if not isinstance(node, ast.Expr | ast.Assert):
+    def _compared(self, statement: Statement) -> Iterator[Comparison]:
+        """Every comparison that is a statement of its own."""
+        if not isinstance(statement.node, ast.Expr | ast.Assert):
             return
-        for each in ast.walk(node):
+        for each in ast.walk(statement.node):
             match each:
-                case ast.Call(func=ast.Name(function), args=arguments) if (
+                case ast.Call(ast.Name(function), arguments) if (
                     function in self.comparers and len(arguments) >= 3
                 ):
                     tensor = arguments[self.comparers[function] % len(arguments)]
@@ -129,133 +141,31 @@ class Reading:
                     gradients = [
                         a for a in others if not isinstance(a, ast.Constant | ast.JoinedStr)
                     ]
+                    label = str(labels[0]) if labels else ""
                     if gradients:
-                        yield str(labels[0]) if labels else "", gradients[-1], tensor
-                case (
-                    ast.Call(
-                        func=ast.Attribute(attr=function),
-                        args=[gradient, ast.Attribute(value=tensor, attr="grad"), *_],
-                    )
-                    | ast.Call(
-                        func=ast.Attribute(attr=function),
-                        args=[ast.Attribute(value=tensor, attr="grad"), gradient, *_],
-                    )
+                        yield Comparison(statement.index, label, gradients[-1], _name(tensor))
+                case ast.Call(
+                    ast.Attribute(_, function),
+                    [gradient, ast.Attribute(tensor, "grad"), *_]
+                    | [ast.Attribute(tensor, "grad"), gradient, *_],
                 ) if function in _COMPARING:
-                    yield "", gradient, tensor
-
-    def _target(self, at: int, label: str, gradient: ast.Name, tensor: ast.expr) -> str:
-        """Which target a comparison is about; a gradient that has the course's name is its own."""
-        if gradient.id in self.targets:
-            return gradient.id
-        first = self.syllabus.step_by_step
-        if isinstance(tensor, ast.Name):
-            use = self.flow.uses[at].get(tensor.id)
-            known = self.forward[first.notebook].get(use.version) if use is not None else None
-            meant = self.syllabus.gradient(known or tensor.id)
-            if meant in self.targets:
-                return meant
-        for meant in (self.syllabus.gradient(label), label):
-            if meant in self.targets:
-                return meant
-        return ""
+                    yield Comparison(statement.index, "", gradient, _name(tensor))
 
     def _with_compared_expressions(self, statements: Sequence[Statement]) -> Iterator[Statement]:
         """`cmp('h', dlogits @ W2.T, h)` where nothing else is called `dh` says what `dh` is."""
-        bound = {
-            node.id
-            for statement in statements
-            for node in ast.walk(statement.node)
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-        }
+        bound = {name for statement in statements for name in changed(statement.node)}
         for statement in statements:
             yield statement
-            for label, gradient, tensor in self._compared(statement.node):
-                if isinstance(gradient, ast.Name | ast.Constant):
-                    continue
-                name = tensor.id if isinstance(tensor, ast.Name) else label
-                target = self.syllabus.gradient(name)
-                if target in self.targets and target not in bound:
-                    text = f"{target} = {ast.unparse(gradient)}"
-                    node = ast.parse(text).body[0]
-                    yield replace(statement, node=node, text=text)
+            for one in self._compared(statement):
+                target = self.syllabus.gradient(one.tensor or one.label)
+                told = one.name or isinstance(one.gradient, ast.Constant)
+                if not told and target in self.targets and target not in bound:
+                    text = f"{target} = {ast.unparse(one.gradient)}"
+                    yield replace(statement, node=ast.parse(text).body[0], text=text)
 
-    # ---- which answer counts
 
-    def names_of(self, target: str) -> Iterator[tuple[str, str]]:
-        """Names that the gradient may go by, the likeliest first, and how one came to think so."""
-        yield target, ""
-        compared = [c for c in self.comparisons if c.target == target and c.name != target]
-        yield from ((c.name, "compared_as") for c in reversed(compared))
-        tensor = self.syllabus.tensor(target)
-        forward = self.forward[self.syllabus.step_by_step.notebook]
-        tensors = [tensor, *(v.name for v, meant in forward.items() if meant == tensor)]
-        for pattern in self.syllabus.gradient_names:
-            for each in dict.fromkeys(tensors):
-                yield pattern.format(each), "named_as"
-
-    def versions(self, name: str, allowed: Callable[[int], bool]) -> list[Version]:
-        """The versions of a name that answer something, made by allowed statements."""
-        found = []
-        for version in self.flow.of.get(name, ()):
-            statement = self.statements[version.creator]
-            empty = is_placeholder(statement.node, name) and not version.changes
-            a_name_of_another_kind = isinstance(statement.node, ast.FunctionDef | ast.Import)
-            if allowed(version.creator) and not empty and not a_name_of_another_kind:
-                found.append(version)
-        return found
-
-    def is_borrowed(self, version: Version) -> bool:
-        """Whether the version is autograd's, as people go on with who are stuck or want exact zeros."""
-        return is_borrowed(self.statements[version.creator].node, version.name)
-
-    def answer(self, target: str, allowed: Callable[[int], bool]) -> Answer | None:
-        """The last version before its last comparison; the last one of all where nothing compares it."""
-        for name, how in self.names_of(target):
-            if how and name in self.targets:
-                continue
-            versions = self.versions(name, allowed)
-            versions = [v for v in versions if not self.is_borrowed(v)] or versions
-            if how == "compared_as":
-                meant = [c.use.version for c in self._about(target, name) if c.use is not None]
-                versions = [version for version in versions if version in meant]
-            if versions:
-                return self._last(target, name, how, versions)
-        return None
-
-    def _about(self, target: str, name: str) -> list[Comparison]:
-        return [c for c in self.comparisons if c.target == target and c.name == name]
-
-    def _last(self, target: str, name: str, how: str, versions: list[Version]) -> Answer:
-        compared = [
-            c.use
-            for c in self._about(target, name)
-            if c.use is not None and c.use.version in versions
-        ]
-        chosen = compared[-1] if compared else Use(versions[-1], len(versions[-1].changes))
-        state = 0
-        for count, change in enumerate(chosen.version.changes[: chosen.state], start=1):
-            # `dlogits = dnorm_logits`, then `dlogits += ...`: that is dlogits' doing, and dnorm_logits
-            # is looked at before it.
-            foreign = change.name != name and change.name in self.targets
-            if not foreign and self.before_training(change.statement):
-                state = count
-        for change in chosen.version.changes[
-            chosen.state :
-        ]:  # a branch added after it was compared
-            if not self._adds(change, name, chosen.version):
-                break
-            state += 1
-        return Answer(target, Use(chosen.version, state), how)
-
-    def _adds(self, change: Change, name: str, version: Version) -> bool:
-        node = self.statements[change.statement].node
-        return (
-            isinstance(node, ast.AugAssign)
-            and isinstance(node.op, ast.Add)
-            and change.name == name
-            and self.before_training(change.statement)
-            and self.exercise[change.statement] == self.exercise[version.creator]
-        )
+def _name(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _comparers(statements: Sequence[Statement]) -> dict[str, int]:

@@ -9,10 +9,8 @@ import tokenize
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from IPython.core.inputtransformer2 import TransformerManager
-
+from handgrad.jailed.cellcode import transformer
 from handgrad.notebooks.notebookfile import RawCell
 
 MAX_LOST_LINES = 100  # in one cell; more than that is prose, or an attack
@@ -21,7 +19,6 @@ MAX_PARSED = 5_000_000  # characters, all attempts at one cell together
 
 # Cell magics whose body is ordinary Python that the notebook's later cells may need.
 _PYTHON_MAGICS = frozenset({"time", "timeit", "capture", "prun", "memit", "mprun", "script"})
-_TRANSFORMER: Any = TransformerManager()  # type: ignore[no-untyped-call]
 _EXPECTED_BLOCK = re.compile(r"expected an indented block after .* on line (\d+)")
 
 
@@ -96,7 +93,7 @@ def python(source: str) -> str:
     The body of `%%time` and its like is Python too, and takes the place of the magic.
     """
     try:
-        plain: str = _TRANSFORMER.transform_cell(source)
+        plain: str = transformer().transform_cell(source)
     except (SyntaxError, RecursionError):
         return source
     try:

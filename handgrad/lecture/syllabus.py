@@ -1,15 +1,13 @@
 """What an assignment says of the lecture it follows: `graders/<name>/lecture.toml` and its releases."""
 
-import ast
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handgrad.errors import UserError
-from handgrad.lecture.likeness import Form, Numbers, form
 from handgrad.lecture.outline import Outline, outline
 
 if TYPE_CHECKING:
@@ -20,13 +18,14 @@ if TYPE_CHECKING:
 class Lesson:
     """One exercise of the lecture, and the released notebook that it became.
 
-    `begins` are formulas that only this exercise computes, for notebooks without headings.
+    `begins` is a value of the forward pass that this exercise computes once more, under another name:
+    where a notebook without headings does so, the exercise begins.
     """
 
     notebook: str
     number: int
     outline: Outline
-    begins: tuple[Form, ...]
+    begins: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +43,14 @@ class Syllabus:
     parameters: str
     heading: re.Pattern[str]
     gradient_names: tuple[str, ...]
-    numbers: Numbers
     batch: Mapping[str, str]
     lessons: tuple[Lesson, ...]
 
     @classmethod
     def read(cls, path: Path, released: Mapping[str, "NotebookNode"]) -> "Syllabus":
-        """Raises UserError where the assignment has no lecture, or its table cannot be used."""
+        """Raises UserError where the table cannot be used."""
         try:
             return cls.parse(path.read_text(encoding="utf-8"), released)
-        except FileNotFoundError:
-            raise UserError(
-                path.parent.name,
-                "this assignment knows of no lecture",
-                f"Take its own notebooks, or write {path}.",
-            ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UserError(
                 str(path), f"it is not valid TOML ({error})", "Mend that line."
@@ -72,26 +64,21 @@ class Syllabus:
     def parse(cls, text: str, released: Mapping[str, "NotebookNode"]) -> "Syllabus":
         """The syllabus of a table's text; KeyError and the like where it is not one."""
         table = tomllib.loads(text)
-        numbers = {float(value): form(_formula(key), {}) for key, value in table["numbers"].items()}
-        other_ways = [(entry["name"], _formula(entry["line"])) for entry in table["forward"]]
-        lessons = []
-        for entry in table["exercise"]:
-            plain = outline(released[entry["notebook"]])
-            lessons.append(
-                Lesson(
-                    entry["notebook"],
-                    int(entry["heading"]),
-                    replace(plain, forms=_with(plain, other_ways)),
-                    tuple(form(_formula(line), plain.same) for line in entry.get("begins", ())),
-                )
+        lessons = [
+            Lesson(
+                entry["notebook"],
+                int(entry["heading"]),
+                outline(released[entry["notebook"]]),
+                str(entry.get("begins", "")),
             )
+            for entry in table["exercise"]
+        ]
         return cls(
             compare=str(table["compare"]),
             gradients=str(table["gradients"]),
             parameters=str(table["parameters"]),
             heading=re.compile(r"[\W_]*" + table["heading"], re.IGNORECASE),
             gradient_names=tuple(map(str, table["gradient_names"])),
-            numbers=numbers,
             batch={str(name): str(data) for name, data in table["batch"].items()},
             lessons=tuple(lessons),
         )
@@ -116,13 +103,3 @@ class Syllabus:
         if gradient.startswith(before) and gradient.endswith(after) and gradient != before + after:
             return gradient[len(before) : len(gradient) - len(after)]
         return ""
-
-
-def _formula(text: str) -> ast.expr:
-    return ast.parse(text, mode="eval").body
-
-
-def _with(plain: Outline, other_ways: Iterable[tuple[str, ast.expr]]) -> dict[Form, str]:
-    """The outline's formulas and the other ways of writing them, where it has the name at all."""
-    forms = {form(line, plain.same): name for name, line in other_ways if name in plain.given}
-    return forms | dict(plain.forms)

@@ -3,239 +3,249 @@
 import ast
 import builtins
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-from handgrad.lecture.candidate import is_placeholder, matched
-from handgrad.lecture.extract import Extraction, called
-from handgrad.lecture.flow import Flow, Slices, Use, flow
-from handgrad.lecture.likeness import DRAWS
-from handgrad.lecture.outline import Outline, pairs
-from handgrad.lecture.renaming import renamed
+from handgrad.lecture.changes import (
+    bound,
+    changed,
+    draws,
+    is_placeholder,
+    names_in,
+    needed,
+    pairs,
+    reads,
+)
+from handgrad.lecture.look import Look
+from handgrad.lecture.outline import Outline
+from handgrad.lecture.reading import Reading
 from handgrad.lecture.statements import Statement
-from handgrad.lecture.syllabus import Syllabus
 from handgrad.lecture.trainingloop import Loop
+from handgrad.notebooks.submission import Piece
 from handgrad.verdict import Note
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Backward:
-    """The function's code, and what there is to say; `code` is "" where there is no backward pass."""
-
-    code: str
-    notes: tuple[Note, ...]
-
-
-def backward(
-    loop: Loop, outer: Flow, outline: Outline, syllabus: Syllabus, of_a_batch: frozenset[str]
-) -> Backward:
-    """The loop's backward pass as the outline's function.
-
-    `outer` is the flow up to the loop. `of_a_batch` are names of values and gradients of one batch:
-    what the loop reads of them without making it is left over from an earlier exercise.
+    """The cells that the loop's backward pass comes to, none where there is no such pass; and what there
+    is to say.
     """
-    body = list(_without_left_open(loop.body))
-    inner = flow(body, outer.names, outer.functions)
-    forward = matched(body, inner, outline, syllabus.numbers)
-    first = _first_gradient(body, inner, outline, syllabus)
-    extraction = Extraction(inner, outline, forward, lambda statement: statement < first)
-    extraction.name_forward()
-    results = _results(inner, outer, outline, syllabus)
-    uses = [
-        use
-        for result in results.values()
-        if result is not None
-        for use in _uses(result, inner).values()
-    ]
-    missing = [name for name, result in results.items() if result is None]
-    notes = [Note("lecture_not_found", {"names": ", ".join(missing)})] if missing else []
-    if not any(use.version.creator >= body[0].index for use in uses):
-        return Backward("", tuple(notes))
-    order = sorted(extraction.slices.behind(*uses))
-    for index in order:
-        statement = extraction.statement(index)
-        if called(statement.node) & DRAWS:
-            parts = {"name": "backward", "used": ast.unparse(statement.node)[:60]}
-            notes.append(Note("lecture_not_understood", {**parts, "cell": str(loop.cell)}))
-            return Backward("", tuple(notes))
-    helpers, left_over = _from_outside(order, extraction, outer, of_a_batch)
-    notes += [
-        Note("lecture_left_over", {"used": name, "cell": str(loop.cell)}) for name in left_over
-    ]
-    _name_locals(order, extraction)
-    lines = [*(outer.statements[at].text for at in helpers)]
-    lines += ["", ""] if lines else []
-    lines.append(outline.function)
-    for name in left_over:  # so that what does not lean on it can be marked
-        if syllabus.tensor(name) in outline.parameters:
-            lines.append(f"    {name} = 0 * {syllabus.tensor(name)}  # left over, not made here")
-    lines += [textwrap.indent(extraction.text(extraction.statement(at)), "    ") for at in order]
-    lines.append(f"    return [{', '.join(_texts(results, inner, extraction))}]")
-    return Backward("\n".join(lines), tuple(notes))
+
+    pieces: list[Piece] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+
+
+def backward(reading: Reading, look: Look) -> Backward:
+    """The loop's backward pass as the course's function, behind what it needs from before the loop."""
+    outline = reading.syllabus.training.outline
+    if reading.loop is None:
+        return Backward(notes=[Note("lecture_not_found", {"names": ", ".join(outline.returns)})])
+    return _Pass(reading, look, reading.loop, outline).written()
+
+
+class _Pass:
+    """What one round of the loop does for the gradients, from the first of them on."""
+
+    def __init__(self, reading: Reading, look: Look, loop: Loop, outline: Outline) -> None:
+        self.reading, self.look, self.loop, self.outline = reading, look, loop, outline
+        self.outer = reading.statements[: loop.statement]
+        self.results = _Results(reading, loop).found
+        listed = frozenset().union(*(names_in(each) for each in self.results.values() if each))
+        self.body = list(self._body(listed))
+        self.inside = needed(self.body, listed, reading.functions)
+
+    def written(self) -> Backward:
+        missing = [name for name, result in self.results.items() if result is None]
+        notes = [Note("lecture_not_found", {"names": ", ".join(missing)})] if missing else []
+        if not self.inside:
+            return Backward(notes=notes)
+        outside, left_over = self._from_outside()
+        cell = str(self.loop.cell)
+        notes += [Note("lecture_left_over", {"used": name, "cell": cell}) for name in left_over]
+        lines = [*self._leaves(), *filter(None, map(self._stand_in, left_over))]
+        lines += [line for statement in self.inside for line in self._lines(statement)]
+        texts = (ast.unparse(each) if each else "None" for each in self.results.values())
+        lines.append(f"return [{', '.join(texts)}]")
+        code = "\n".join([self.outline.function, *(textwrap.indent(e, "    ") for e in lines)])
+        pieces = [Piece(statement.text, statement.cell) for statement in outside]
+        pieces.append(Piece(code, self.loop.cell, self.outline.answers))
+        return Backward(pieces, notes)
+
+    def _body(self, listed: frozenset[str]) -> Iterator[Statement]:
+        """The round's statements without its forward pass, as far as they make what is listed."""
+        body, functions = self.loop.body, self.reading.functions
+        makers = [s.index for s in body if changed(s.node, functions) & listed]
+        first = self._first_gradient()
+        for statement in body:
+            names = changed(statement.node, functions)
+            only_given = names <= self.outline.given | self.reading.own.keys()
+            if statement.index > max(makers, default=-1):
+                return
+            if only_given and (statement.index < first or draws(statement.node)):
+                continue
+            if not all(is_placeholder(statement.node, name) for name in names):
+                yield statement
+
+    def _first_gradient(self) -> int:
+        """The statement with which the backward pass begins."""
+        patterns = self.reading.syllabus.gradient_names
+        tensors = self.outline.given | self.reading.own.keys()
+        gradients = {p.format(t) for t in tensors for p in patterns} - self.outline.given
+        for statement in self.loop.body:
+            made = changed(statement.node) & gradients
+            if any(not is_placeholder(statement.node, name) for name in made):
+                return statement.index
+        return self.loop.body[-1].index + 1
+
+    def _leaves(self) -> list[str]:
+        """The course's leaves under the student's own names."""
+        read = frozenset().union(*(reads(s.node) for s in self.inside))
+        own = self.reading.own.items()
+        return [f"{theirs} = {name}" for theirs, name in sorted(own) if theirs in read]
+
+    def _lines(self, statement: Statement) -> Iterator[str]:
+        """A statement; where it makes a gradient under another name than the course's, that name too."""
+        yield statement.text
+        syllabus = self.reading.syllabus
+        made = {name for name, _ in pairs(statement.node)}
+        for tensor in sorted(self.outline.given):
+            for pattern in syllabus.gradient_names[1:]:
+                name, target = pattern.format(tensor), syllabus.gradient(tensor)
+                if name in made and not self._makes(target):
+                    yield f"{target} = {name}"
+                    yield f"{name} = {target}"
+
+    def _makes(self, name: str) -> bool:
+        return any(name in changed(s.node) for s in self.inside)
+
+    # ---- what stands before the loop
+
+    def _from_outside(self) -> tuple[Sequence[Statement], list[str]]:
+        """Statements before the loop that it needs (functions, imports, constants), and what it may not."""
+        first = self.reading.syllabus.step_by_step.outline
+        of_a_batch = self.reading.targets | set(first.values) | self._own_values()
+        known = self.outline.given | set(dir(builtins)) | self.reading.own.keys()
+        wanted: set[str] = set()
+        made = set(known)
+        for statement in self.inside:
+            inner = bound(statement.node) - changed(statement.node)
+            wanted |= reads(statement.node) - made - inner - self._bound_first(statement.node)
+            made |= changed(statement.node, self.reading.functions)
+        left_over = sorted(wanted & of_a_batch)
+        usable = [
+            s
+            for s in self.outer
+            if not (draws(s.node) or self.reading.changes[s.index] & (of_a_batch | known))
+        ]
+        helpers = needed(usable, wanted - of_a_batch, self.reading.functions)
+        return helpers, left_over
+
+    def _bound_first(self, node: ast.stmt) -> frozenset[str]:
+        """Names of a compound statement's own: a loop's variables, what its body binds before it reads."""
+        if isinstance(node, ast.Assign | ast.AugAssign | ast.Expr | ast.AnnAssign):
+            return frozenset()
+        return changed(node)
+
+    def _own_values(self) -> frozenset[str]:
+        """The student's own names for values of the forward pass."""
+        return frozenset(
+            name for made in self.look.made.values() for name, found in made.items() if found.values
+        )
+
+    def _stand_in(self, name: str) -> str:
+        """A line that gives a name zeros of its shape, so that what does not lean on it can be marked."""
+        tensor = self.reading.syllabus.tensor(name) or name
+        like = tensor if tensor in self.outline.parameters else self._of_its_shape(name)
+        return f"{name} = 0 * {like}  # left over, not made here" if like else ""
+
+    def _of_its_shape(self, name: str) -> str:
+        """The first of the function's values that had the shape of this one where they were made."""
+        shapes = {n: each.shape for made in self.look.made.values() for n, each in made.items()}
+        alike = (
+            p for p in self.outline.parameters if p in shapes and shapes[p] == shapes.get(name)
+        )
+        return next(alike, "")
+
+
+class _Results:
+    """For each result that the function returns the expression that is it; None where there is none."""
+
+    def __init__(self, reading: Reading, loop: Loop) -> None:
+        self._syllabus = reading.syllabus
+        self._body = list(_without_left_open(loop.body))
+        self._statements = [*reading.statements[: loop.statement], *self._body]
+        self._own = {name: theirs for theirs, name in reading.own.items()}
+        returns = reading.syllabus.training.outline.returns
+        listed = self._listed()
+        self.found = {name: self._result(name, listed.get(name)) for name in returns}
+
+    def _listed(self) -> dict[str, ast.expr]:
+        """What the list of gradients holds, by the course's names, in the order of the parameters."""
+        name, value = (
+            self._syllabus.gradients,
+            self._value_of(self._syllabus.gradients, inside=True),
+        )
+        found: dict[str, ast.expr] = {}
+        for at, tensor in enumerate(self._parameters()):
+            if isinstance(value, ast.List | ast.Tuple) and at < len(value.elts):
+                found[self._syllabus.gradient(tensor)] = value.elts[at]
+            elif isinstance(value, ast.Call):
+                element = ast.parse(f"{name}[{at}]", mode="eval").body
+                found[self._syllabus.gradient(tensor)] = element
+        return found
+
+    def _parameters(self) -> list[str]:
+        """The course's names for the parameters, in the order of the notebook's own list."""
+        returns = self._syllabus.training.outline.returns
+        match self._value_of(self._syllabus.parameters):
+            case ast.List(elements) | ast.Tuple(elements):
+                meant = {theirs: name for name, theirs in self._own.items()}
+                names = [each.id if isinstance(each, ast.Name) else "" for each in elements]
+                return [meant.get(name, name) for name in names]
+        return [self._syllabus.tensor(name) for name in returns]
+
+    def _value_of(self, name: str, inside: bool = False) -> ast.expr | None:
+        """What a name is bound to last."""
+        for statement in reversed(self._body if inside else self._statements):
+            for bound_name, value in pairs(statement.node):
+                if bound_name == name:
+                    return value
+        return None
+
+    def _result(self, name: str, element: ast.expr | None) -> ast.expr | None:
+        """The listed expression; a variable of the gradient's name where nothing is listed."""
+        match element:
+            case None:
+                return self._by_name(name)
+            case ast.Constant():
+                return None
+            case ast.Name(used) if self._is_empty(used):
+                return None
+        return element
+
+    def _by_name(self, name: str) -> ast.expr | None:
+        tensor = self._syllabus.tensor(name)
+        for pattern in self._syllabus.gradient_names:
+            for each in (tensor, self._own.get(tensor, tensor)):
+                used = pattern.format(each)
+                if self._makers(used) and not self._is_empty(used):
+                    return ast.Name(used, ast.Load())
+        return None
+
+    def _is_empty(self, name: str) -> bool:
+        makers = self._makers(name)
+        return bool(makers) and is_placeholder(makers[-1].node, name)
+
+    def _makers(self, name: str) -> list[Statement]:
+        return [s for s in self._body if name in changed(s.node)]
 
 
 def _without_left_open(body: Sequence[Statement]) -> Iterator[Statement]:
     """The lecture's own line of several `None`, left below the answers that it stood for, does nothing."""
     made: set[str] = set()
     for statement in body:
-        node = statement.node
-        named = [name for name, _ in pairs(node)] if isinstance(node, ast.Assign) else []
-        empty = {name for name in named if is_placeholder(node, name)}
-        if len(empty) > 1 and empty == set(named) <= made:
-            yield replace(statement, node=ast.Pass(), text="pass")
-        else:
-            made |= set(named) - empty
+        names = changed(statement.node)
+        empty = {name for name in names if is_placeholder(statement.node, name)}
+        if not (len(empty) > 1 and empty == names <= made):
+            made |= names - empty
             yield statement
-
-
-def _first_gradient(
-    body: Sequence[Statement], inner: Flow, outline: Outline, syllabus: Syllabus
-) -> int:
-    """The statement with which the backward pass begins."""
-    gradients = {
-        pattern.format(tensor) for tensor in outline.given for pattern in syllabus.gradient_names
-    } - outline.given
-    for at, statement in enumerate(body):
-        for name in inner.makes[at].keys() & gradients:
-            if not is_placeholder(statement.node, name):
-                return statement.index
-    return body[-1].index + 1
-
-
-def _results(
-    inner: Flow, outer: Flow, outline: Outline, syllabus: Syllabus
-) -> dict[str, ast.expr | None]:
-    """For each result that the outline asks for the expression that is it; None where there is none."""
-    found: dict[str, ast.expr | None] = dict.fromkeys(outline.returns)
-    listed = inner.names.get(syllabus.gradients)
-    order = _parameters(outer, inner, syllabus) or [
-        syllabus.tensor(name) for name in outline.returns
-    ]
-    if listed is not None and listed.creator >= inner.statements[0].index:
-        node = inner.statements[listed.creator - inner.statements[0].index].node
-        for value in (
-            [v for n, v in pairs(node) if n == syllabus.gradients]
-            if isinstance(node, ast.Assign)
-            else []
-        ):
-            if isinstance(value, ast.List | ast.Tuple):
-                for tensor, element in zip(order, value.elts, strict=False):
-                    if syllabus.gradient(tensor) in found:
-                        found[syllabus.gradient(tensor)] = element
-            elif isinstance(value, ast.Call):
-                for at, tensor in enumerate(order):
-                    element = ast.parse(f"{syllabus.gradients}[{at}]", mode="eval").body
-                    found[syllabus.gradient(tensor)] = element
-    return {name: _result(name, element, inner, syllabus) for name, element in found.items()}
-
-
-def _result(
-    name: str, element: ast.expr | None, inner: Flow, syllabus: Syllabus
-) -> ast.expr | None:
-    """The listed expression where it is one; a variable of the gradient's name where nothing is listed."""
-    match element:
-        case None:
-            return _by_name(name, inner, syllabus)
-        case ast.Constant():
-            return None
-        case ast.Name(used) if _is_empty(used, inner):
-            return None
-    return element
-
-
-def _parameters(outer: Flow, inner: Flow, syllabus: Syllabus) -> list[str]:
-    """The names in the notebook's own list of parameters, in its order."""
-    version = outer.names.get(syllabus.parameters) or inner.names.get(syllabus.parameters)
-    for through in (outer, inner):
-        for at, statement in enumerate(through.statements):
-            if version is None or through.makes[at].get(syllabus.parameters) is not version:
-                continue
-            if isinstance(statement.node, ast.Assign) and isinstance(
-                statement.node.value, ast.List | ast.Tuple
-            ):
-                elements = statement.node.value.elts
-                return [each.id if isinstance(each, ast.Name) else "" for each in elements]
-    return []
-
-
-def _by_name(name: str, inner: Flow, syllabus: Syllabus) -> ast.expr | None:
-    """The variable that the loop makes under one of the gradient's usual names."""
-    for pattern in syllabus.gradient_names:
-        used = pattern.format(syllabus.tensor(name))
-        version = inner.names.get(used)
-        made = version is not None and version.creator >= inner.statements[0].index
-        if made and not _is_empty(used, inner):
-            return ast.Name(used, ast.Load())
-    return None
-
-
-def _is_empty(name: str, inner: Flow) -> bool:
-    version = inner.names.get(name)
-    at = version.creator - inner.statements[0].index if version is not None else -1
-    if version is None or at < 0:
-        return False
-    return is_placeholder(inner.statements[at].node, name) and not version.changes
-
-
-def _uses(result: ast.expr, inner: Flow) -> Mapping[str, Use]:
-    names = {node.id for node in ast.walk(result) if isinstance(node, ast.Name)}
-    return {
-        name: Use(inner.names[name], len(inner.names[name].changes))
-        for name in sorted(names)
-        if name in inner.names
-    }
-
-
-def _texts(
-    results: Mapping[str, ast.expr | None], inner: Flow, extraction: Extraction
-) -> Iterator[str]:
-    for result in results.values():
-        if result is None:
-            yield "None"
-        else:
-            names = {n: extraction.name_of(use.version) for n, use in _uses(result, inner).items()}
-            yield renamed(ast.unparse(result), names, {})
-
-
-def _from_outside(
-    order: Sequence[int], extraction: Extraction, outer: Flow, of_a_batch: frozenset[str]
-) -> tuple[list[int], list[str]]:
-    """Statements before the loop that it needs (functions, imports, constants), and what it may not."""
-    outline = extraction.outline
-    slices = Slices(outer, lambda version: version.name in outline.given)
-    helpers: set[int] = set()
-    left_over: set[str] = set()
-    mine = {statement.index for statement in extraction.flow.statements}
-    for index in order:
-        effect = extraction.flow.effects[extraction.at[index]]
-        uses = extraction.slices.uses(index)
-        left_over |= {
-            name
-            for name in effect.reads - uses.keys() - outline.given - set(dir(builtins))
-            if name in of_a_batch
-        }
-        for name, use in uses.items():
-            if use.version.creator in mine or extraction.given(use.version):
-                continue
-            needed = slices.behind(use)
-            made = {made for at in needed for made in outer.effects[at].binds}
-            draws = any(called(outer.statements[at].node) & DRAWS for at in needed)
-            if draws or made & (of_a_batch - outline.given):
-                left_over.add(name)
-            else:
-                helpers |= needed
-    return sorted(helpers), sorted(left_over)
-
-
-def _name_locals(order: Sequence[int], extraction: Extraction) -> None:
-    """A global that the pass reads and later binds would be a local unbound; theirs is renamed."""
-    outline = extraction.outline
-    for version in extraction.flow.versions:
-        name = version.name
-        if version.creator not in order or name in outline.parameters:
-            continue
-        for index in order:
-            use = extraction.slices.uses(index).get(name)
-            if use is not None and use.version is not version and name in outline.given:
-                extraction.rename(version, f"own_{name}")
-                break

@@ -1,8 +1,8 @@
 """A student's notebook put back on the released one: their answers, and nothing else counts."""
 
 import itertools
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from handgrad.limits import Limits
@@ -23,12 +23,27 @@ class Prepared:
     `notebook` is valid nbformat 4.5 without outputs, and its Markdown is safe to show. `cells` are
     its code cells in order. `problems` say what had to be put right. `untouched` are the grade ids of
     the answers that are still as they were released; of written ones, where no prose was put beside it.
+    `numbers` are those that cells have in the student's file, where it is another.
     """
 
     notebook: "NotebookNode"
     cells: tuple[Cell, ...]
     problems: tuple[Note, ...]
     untouched: frozenset[str]
+    numbers: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A statement of a notebook that is run in its own order, from cell `number` of the student's file.
+
+    `answers` are the released answer cells that it fills, None in the place of the text leaves one as it
+    was released.
+    """
+
+    source: str | None
+    number: int
+    answers: tuple[str, ...] = ()
 
 
 def read(data: bytes, released: "NotebookNode", limits: Limits | None = None) -> Prepared:
@@ -46,6 +61,96 @@ def read(data: bytes, released: "NotebookNode", limits: Limits | None = None) ->
 def blank(released: "NotebookNode", problems: Iterable[Note] = ()) -> Prepared:
     """The released notebook itself, in the place of one that is missing or cannot be read."""
     return _assembled(released, slots_of(released), Match(), tuple(problems))
+
+
+def in_own_order(
+    released: "NotebookNode", pieces: Iterable[Piece], problems: Iterable[Note] = ()
+) -> Prepared:
+    """What the release gives, then these pieces, each answer with its test cell, then the rest of it."""
+    made = _InOwnOrder(released)
+    first = next(
+        at
+        for at, slot in enumerate(made.slots)
+        if slot.kind == "answer" and slot.cell_type == "code"
+    )
+    for at in range(first):
+        made.add_slot(at)
+    for piece in pieces:
+        made.add_piece(piece)
+    for at in range(first, len(made.slots)):
+        made.add_slot(at)
+    return Prepared(
+        made.notebook(), tuple(made.cells), tuple(problems), made.untouched, made.numbers
+    )
+
+
+class _InOwnOrder:
+    """A notebook that is put together from slots of a release and pieces of a student's."""
+
+    def __init__(self, released: "NotebookNode") -> None:
+        self.released, self.slots = released, slots_of(released)
+        self.nodes: list[NotebookNode] = []
+        self.cells: list[Cell] = []
+        self.numbers: dict[int, int] = {}
+        self._at = {s.grade_id: at for at, s in enumerate(self.slots) if s.kind == "answer"}
+        self._left = set(range(len(self.slots)))
+        self._filled: set[str] = set()
+
+    @property
+    def untouched(self) -> frozenset[str]:
+        return frozenset(self._at) - self._filled
+
+    def add_slot(self, at: int, source: str | None = None) -> None:
+        """Add a released cell, with another text where one is given, unless it is there already."""
+        if at not in self._left:
+            return
+        self._left.discard(at)
+        slot, cell = self.slots[at], _released(self.slots[at], at)
+        if source is not None:
+            cell.source = source
+            self._filled.add(slot.grade_id)
+        stub = slot.kind == "answer" and source is None
+        self._add(cell, slot.kind, slot.grade_id, stub, keeps=source is not None)
+
+    def add_piece(self, piece: Piece) -> None:
+        """Add a statement, and behind it the test cells of what it answers."""
+        places = [self._at[name] for name in piece.answers]
+        for at in places[:-1]:
+            self.add_slot(at, f"# with {piece.answers[-1]}, below")
+        if places:
+            self.add_slot(places[-1], piece.source)
+        else:
+            self._add(
+                _own_code(f"added-{len(self.nodes)}", piece.source or ""), "other", keeps=True
+            )
+        self.numbers[len(self.nodes) - 1] = piece.number
+        for at in places:
+            test = self._test_of(at)
+            if test is not None:
+                self.add_slot(test)
+
+    def _test_of(self, at: int) -> int | None:
+        """The test cell that is the next code cell behind an answer, if it is one."""
+        codes = (i for i in range(at + 1, len(self.slots)) if self.slots[i].cell_type == "code")
+        following = next(codes, None)
+        is_test = following is not None and self.slots[following].kind == "test"
+        return following if is_test else None
+
+    def _add(
+        self,
+        cell: "NotebookNode",
+        kind: CellKind,
+        grade_id: str = "",
+        stub: bool = False,
+        keeps: bool = False,
+    ) -> None:
+        if cell.cell_type == "code":
+            made = _cell(len(self.nodes), cell, kind, grade_id, stub)
+            self.cells.append(replace(made, keeps=keeps))
+        self.nodes.append(cell)
+
+    def notebook(self) -> "NotebookNode":
+        return _notebook(self.released, self.nodes)
 
 
 def prefix(released: "NotebookNode") -> tuple[Cell, ...]:
@@ -93,6 +198,16 @@ def _assembled(
         add_extras(at)
     if _among_given(slots, found):
         found.problems.append(Note("among_given"))
+    notebook = _notebook(released, nodes)
+    return Prepared(notebook, tuple(cells), problems + tuple(found.problems), frozenset(untouched))
+
+
+def _own_code(cell_id: str, source: str) -> "NotebookNode":
+    table: dict[str, object] = {"id": cell_id, "cell_type": "code", "metadata": {}}
+    return node({**table, "source": source, "execution_count": None, "outputs": []})
+
+
+def _notebook(released: "NotebookNode", nodes: "list[NotebookNode]") -> "NotebookNode":
     metadata = {
         key: released.metadata[key]
         for key in ("kernelspec", "language_info")
@@ -100,7 +215,7 @@ def _assembled(
     }
     notebook = node({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": []})
     notebook.cells = nodes
-    return Prepared(notebook, tuple(cells), problems + tuple(found.problems), frozenset(untouched))
+    return notebook
 
 
 def _prose_beside(slots: tuple[Slot, ...], found: Match, at: int) -> bool:
