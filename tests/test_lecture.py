@@ -624,6 +624,12 @@ TRAINING_ROWS = {
         dict.fromkeys(("4dW1", "4trained", "4lossi"), "wrong") | {"4dC": "right step"},
         notes="left_over",
     ),
+    "with a value of exercise 1": row(
+        lambda lecture: lecture.train(
+            solution(STEMS[3], "backward").replace("(1 - h**2)", "(counts_sum_inv * 0 + 1 - h**2)")
+        ),
+        notes="left_over",
+    ),
     "one gradient missing": row(
         all_of(Lecture.train, change("four", "grads = [dC,", "dC = None\n    grads = [dC,")),
         {"4dC": NOT, "4trained": NOT, "4lossi": NOT},

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
-from handgrad.lecture.changes import is_borrowed, is_placeholder, reads
+from handgrad.lecture.effects import is_borrowed, is_placeholder, reads
 from handgrad.lecture.look import Look
 from handgrad.lecture.reading import Comparison, Reading
 from handgrad.lecture.syllabus import Lesson

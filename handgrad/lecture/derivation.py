@@ -5,8 +5,8 @@ import builtins
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from handgrad.lecture.changes import bound, draws, is_constant, is_placeholder, needed, reads
 from handgrad.lecture.choice import Answer, Choice
+from handgrad.lecture.effects import bound, draws, is_constant, is_placeholder, needed, reads
 from handgrad.lecture.look import Look
 from handgrad.lecture.reading import Reading
 from handgrad.lecture.statements import Statement

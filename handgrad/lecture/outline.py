@@ -4,7 +4,7 @@ import ast
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from handgrad.lecture.changes import changed, pairs
+from handgrad.lecture.effects import changed, pairs
 from handgrad.lecture.statements import opened
 from handgrad.notebooks.matching import slots_of
 

@@ -4,7 +4,7 @@ import ast
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from handgrad.lecture.changes import pairs
+from handgrad.lecture.effects import pairs
 from handgrad.lecture.statements import Statement
 from handgrad.lecture.syllabus import Syllabus
 

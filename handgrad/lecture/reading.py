@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from handgrad.lecture.changes import changed, is_placeholder
+from handgrad.lecture.effects import changed, is_placeholder
 from handgrad.lecture.ownnames import own_names
 from handgrad.lecture.statements import Listing, Statement, listing
 from handgrad.lecture.syllabus import Syllabus

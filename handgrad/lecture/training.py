@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from handgrad.lecture.changes import (
+from handgrad.lecture.effects import (
     bound,
     changed,
     draws,
@@ -81,7 +81,7 @@ class _Pass:
             only_given = names <= self.outline.given | self.reading.own.keys()
             if statement.index > max(makers, default=-1):
                 return
-            if only_given and (statement.index < first or draws(statement.node)):
+            if draws(statement.node) or (only_given and statement.index < first):
                 continue
             if not all(is_placeholder(statement.node, name) for name in names):
                 yield statement
@@ -153,18 +153,26 @@ class _Pass:
         )
 
     def _stand_in(self, name: str) -> str:
-        """A line that gives a name zeros of its shape, so that what does not lean on it can be marked."""
-        tensor = self.reading.syllabus.tensor(name) or name
-        like = tensor if tensor in self.outline.parameters else self._of_its_shape(name)
-        return f"{name} = 0 * {like}  # left over, not made here" if like else ""
+        """A line that gives a name a tensor of its shape, so that what does not lean on it can be marked:
+        zeros for a gradient, ones for a value, by which people divide.
+        """
+        tensor = self.reading.syllabus.tensor(name)
+        if tensor in self.outline.parameters:
+            return f"{name} = 0 * {tensor}  # left over, not made here"
+        like = self._of_its_shape(name)
+        return f"{name} = torch.ones_like({like})  # left over, not made here" if like else ""
 
     def _of_its_shape(self, name: str) -> str:
-        """The first of the function's values that had the shape of this one where they were made."""
+        """A part of one of the function's values that had the shape of this one where they were made."""
         shapes = {n: each.shape for made in self.look.made.values() for n, each in made.items()}
-        alike = (
-            p for p in self.outline.parameters if p in shapes and shapes[p] == shapes.get(name)
-        )
-        return next(alike, "")
+        wanted = shapes.get(name, ())
+        for parameter in reversed(self.outline.parameters):  # the batch, of whole numbers, is first
+            there = shapes.get(parameter, ())
+            sizes = list(zip(wanted, there, strict=False))
+            if len(there) == len(wanted) and all(size in (1, whole) for size, whole in sizes):
+                parts = (":" if size == whole else ":1" for size, whole in sizes)
+                return f"{parameter}[{', '.join(parts)}]"
+        return ""
 
 
 class _Results:

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from handgrad.lecture.changes import pairs
+from handgrad.lecture.effects import pairs
 from handgrad.lecture.statements import Source, Statement, opened
 from handgrad.lecture.syllabus import Syllabus
 
