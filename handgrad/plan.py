@@ -9,7 +9,7 @@ from torch import Tensor
 PUBLIC = "public"
 """The key of the run on the notebook's own parameters: the one whose outputs people see."""
 
-LOOK = "lecture"
+LOOK = "first look"
 """In the place of a notebook's name: the first run of one that is to be run in its own order."""
 
 CellKind = Literal["given", "answer", "test", "other"]
