@@ -11,6 +11,7 @@ from lecturer import LOOP, ROOT, STEMS, Lecture, solution, steps, training_forwa
 from pool import Grader, grader
 
 from handgrad.assignment.assignment import Assignment
+from handgrad.doors.check import check as check_file
 from handgrad.doors.handin import import_into
 from handgrad.errors import UserError
 from handgrad.grading.pipeline import lecture_in
@@ -866,6 +867,20 @@ def test_an_imported_notebook_is_handed_in_as_it_is(course: Path, tmp_path: Path
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         f"{stem}.ipynb": file.read_bytes() for stem in STEMS
     }
+
+
+def test_a_file_that_was_handed_in_gets_the_marks_that_check_gives(
+    derivations: Grader, tmp_path: Path
+) -> None:
+    lecture = Lecture()
+    step("dcounts", "dcounts = counts_sum_inv * dprobs")(lecture)
+    file = tmp_path / "lecture.ipynb"
+    file.write_bytes(lecture.file())
+    handed_in = derivations.report(dict.fromkeys(STEMS, file.read_bytes())).findings
+    checked = check_file(file, None).report.findings
+    assert [(f.name, f.verdict, f.points) for f in checked[: len(handed_in)]] == [
+        (f.name, f.verdict, f.points) for f in handed_in
+    ]
 
 
 def test_a_second_import_leaves_the_first_alone(course: Path, tmp_path: Path) -> None:

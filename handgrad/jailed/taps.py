@@ -207,7 +207,9 @@ class Exchanging:
         draw = self._draw(site, count, name)
         if replacement is None or draw is None:
             return value
-        if draw != WHOLE and draw >= len(replacement):  # this run has fewer draws than the watched one
+        if draw != WHOLE and draw >= len(
+            replacement
+        ):  # this run has fewer draws than the watched one
             return value
         parts = self.parts.setdefault(name, {})
         if draw not in parts:

@@ -18,6 +18,7 @@ _VIEWS = frozenset(
     {"view", "view_as", "reshape", "flatten", "squeeze", "unsqueeze", "transpose", "permute", "t"}
     | {"expand", "expand_as", "detach", "contiguous", "narrow", "select", "diagonal", "numpy"}
 )
+_MODULES = frozenset({"torch", "nn", "init", "np", "F"})
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -40,10 +41,10 @@ def changed(node: ast.stmt, functions: Set[str] = frozenset()) -> frozenset[str]
                 found.add((each.asname or each.name).partition(".")[0])
             case ast.Call(ast.Attribute(owner, method)) if method in _CONTAINER_CHANGES:
                 found.add(base(owner))
-            case ast.Call(ast.Attribute(_, method), [first, *_]) if (
-                method == "at" or method.endswith("_")  # np.add.at(t, ...), nn.init.zeros_(t)
-            ):
-                found |= names_in(first)
+            case ast.Call(ast.Attribute(owner, method), [first, *_]) if base(
+                owner
+            ) in _MODULES and (method == "at" or method.endswith("_")):
+                found |= names_in(first)  # np.add.at(t, ...), nn.init.zeros_(t)
             case ast.Expr(ast.Call(ast.Name(name), arguments)) if name in functions:
                 found = found.union(*map(names_in, arguments))
     return frozenset(found - {""})
