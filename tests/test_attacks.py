@@ -1,9 +1,10 @@
-"""No attack raises a mark, touches another student or the host, or goes by unseen, at either door."""
+"""No attack raises a mark, touches another student or the host, or goes by unseen, in any sandbox."""
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,49 +21,63 @@ from attacks.classroom import (
     run,
     scene,
 )
+from places import PLACES
 
 from handgrad.assignment.assignment import Assignment
 from handgrad.verdict import Report, Verdict
 
-DOORS = {
-    "handgrad": ("handgrad.doors.cli", "grade", NAME, "--jobs", "1"),
-    "nbgrader": ("nbgrader", "autograde", NAME),
-}
+GRADE = ("handgrad.doors.cli", "grade", NAME, "--jobs", "2")
+AUTOGRADE = ("nbgrader", "autograde", NAME)
+# nbgrader grades one submission after the other: the attackers come to it in several classes at once.
+CLASSES = dict.fromkeys(PLACES, 1) | {[*PLACES][-1]: 3}
 
 
 @dataclass(frozen=True, slots=True)
 class Siege:
-    """The whole class of attackers graded at both doors, and the processes that lived on."""
+    """Every attacker graded in every place, and the processes that lived on."""
 
-    results: Mapping[str, Results]
+    classes: Mapping[str, tuple[Results, ...]]
     left_over: tuple[str, ...]
+
+    def of(self, place: str, name: str) -> Results:
+        """The class in which an attacker was graded."""
+        return self.classes[place][[*CORPUS].index(name) % CLASSES[place]]
 
 
 @pytest.fixture(scope="module")
-def siege(tmp_path_factory: pytest.TempPathFactory) -> Siege:
-    """One run of each door over all submissions, both at once."""
+def siege(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
+    """One run over each class, all at once, as most attackers have the grader wait."""
     made = make_course(tmp_path_factory.mktemp("made") / "course")
-    results = {}
-    with adopted() as left_over, ThreadPoolExecutor() as both:
-        runs = {
-            door: both.submit(besieged, made, tmp_path_factory.mktemp(door), door) for door in DOORS
-        }
-        results = {door: future.result() for door, future in runs.items()}
-    return Siege(results, tuple(left_over))
+    with ExitStack() as folders:
+        with adopted() as left_over, ThreadPoolExecutor(sum(CLASSES.values())) as pool:
+            runs = {
+                place: [
+                    pool.submit(
+                        besieged, made, folders.enter_context(PLACES[place].folder()), place, number
+                    )
+                    for number in range(count)
+                ]
+                for place, count in CLASSES.items()
+            }
+            classes = {place: tuple(run.result() for run in some) for place, some in runs.items()}
+        yield Siege(classes, tuple(left_over))
 
 
-def besieged(made: Path, base: Path, door: str) -> Results:
-    """Hand everything in at a copy of the course, and grade it at one door."""
+def besieged(made: Path, base: Path, place: str, number: int) -> Results:
+    """Hand a part of the corpus in at a copy of the course, and have it graded in a place."""
     shutil.copytree(made, base / "course")
-    with scene(base, door) as (here, callers):
-        hand_in(CORPUS, here)
-        seen = run(here, *DOORS[door])
+    with scene(base) as (here, callers):
+        some = [*CORPUS][number :: CLASSES[place]]
+        hand_in({name: CORPUS[name] for name in some}, here)
+        seen = run(here, PLACES[place], *(GRADE if CLASSES[place] == 1 else AUTOGRADE))
         return Results.of(here, seen, callers.found)
 
 
-@pytest.fixture(params=DOORS)
+@pytest.fixture(params=[(place, n) for place, count in CLASSES.items() for n in range(count)])
 def graded(request: pytest.FixtureRequest, siege: Siege) -> Results:
-    return siege.results[request.param]
+    """One class."""
+    place, number = request.param
+    return siege.classes[place][number]
 
 
 @pytest.fixture(scope="module")
@@ -87,11 +102,12 @@ def told(report: Report) -> set[str]:
     return found | {line.what for line in report.integrity}
 
 
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", CORPUS)
 def test_an_attack_earns_what_is_honest_and_is_seen(
-    name: str, graded: Results, points: dict[tuple[str, str], float]
+    name: str, place: str, siege: Siege, points: dict[tuple[str, str], float]
 ) -> None:
-    attack = CORPUS[name]
+    attack, graded = CORPUS[name], siege.of(place, name)
     student = attack.student or name
     rows = graded.rows.get(student, {})
     if attack.refused:
@@ -134,6 +150,13 @@ def test_an_honest_student_among_attackers_has_full_marks(
 ) -> None:
     got = {key: score for key, (score, _) in graded.rows[student].items() if key[1][:5] == "test_"}
     assert got == {(stem, f"test_{variable}"): worth for (stem, variable), worth in points.items()}
+
+
+@pytest.mark.parametrize("name", [name for name in CORPUS if not CORPUS[name].at_most])
+def test_every_sandbox_and_both_commands_give_the_same_marks(name: str, siege: Siege) -> None:
+    student = CORPUS[name].student or name
+    first, *others = (siege.of(place, name).rows.get(student) for place in PLACES)
+    assert all(rows == first for rows in others)
 
 
 def test_the_host_is_as_it_was(graded: Results) -> None:

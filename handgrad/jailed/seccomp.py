@@ -1,8 +1,8 @@
 """A filter on system calls, put on a process before it runs a student's code and never taken off.
 
 It denies what no notebook needs and what break-outs are made of. A list of what is denied, and not
-of what is allowed, since torch, numpy and libc of the next year must go on working; the walls are
-the namespaces, and this takes away the tools for climbing them.
+of what is allowed, since torch, numpy and libc of the next year must go on working; other walls shut
+files away, and this takes away the tools for climbing them.
 """
 
 import ctypes

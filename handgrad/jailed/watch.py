@@ -121,7 +121,6 @@ class Watch:
     scratch: Path | None = None  # the notebook's folder, where its size must be watched
     written: tuple[int, int] = (0, 0)  # what was in it when the process was last told
     inherited: int = 0  # bytes of the worker's memory, which every child begins with
-    seen_as: int = 0  # the process's number in /proc, which shows an outer namespace
     dead: dict[int, CellStatus] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
 
@@ -152,7 +151,6 @@ class Watch:
         reading, writing = os.pipe()
         pid = self.start(self, writing)
         os.close(writing)
-        self.seen_as = _number_in_proc(pid)
         try:
             return self._follow(pid, reading)
         finally:
@@ -181,7 +179,7 @@ class Watch:
             position, late = self._late(pid, now)
             if now > self.deadline or late > _GRACE:
                 return None
-            if not self.grouped and (too_much := self._too_much()):
+            if not self.grouped and (too_much := self._too_much(pid)):
                 return too_much
             if self.scratch is not None and position >= 0 and (too_much := self._overfull(pid)):
                 return too_much
@@ -214,12 +212,12 @@ class Watch:
             os.kill(pid, signal.SIGUSR2)
         return None
 
-    def _too_much(self) -> Note | None:
+    def _too_much(self, pid: int) -> Note | None:
         """Which limit the notebook's process exceeds, None for none.
 
         The kernel counts threads too, but not those of root in a container without privileges.
         """
-        memory, threads = usage(self.seen_as)
+        memory, threads = usage(pid)
         if memory - self.inherited > (self.limits.memory_mib << 20) + _BESIDE:
             return Note("memory", {"limit": str(self.limits.memory_mib)})
         if threads > _PATIENCE * self.limits.processes:
@@ -261,16 +259,6 @@ def usage(pid: int | str) -> tuple[int, int]:
     fields = dict(line.split(b":", 1) for line in status.splitlines())
     kib = sum(int(fields[name].split()[0]) for name in _FILLED if name in fields)
     return kib << 10, int(fields[b"Threads"])
-
-
-def _number_in_proc(pid: int) -> int:
-    fd = os.pidfd_open(pid)
-    try:
-        lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
-    finally:
-        os.close(fd)
-    (number,) = (int(line.split()[1]) for line in lines if line.startswith("Pid:"))
-    return number
 
 
 def _quoted(words: str) -> Note:

@@ -2,9 +2,8 @@
 
 The worker itself never runs a line of a student's. Before it is told the hidden runs it forks a second
 worker (`_public`), which does the run that people look at and never holds the numbers of the others. It
-forks a child into the inner jail (`jail`),
-has it watched from outside (`watch`), and passes on what it sent, unread: a frame's header is the
-worker's word, its body is the child's and may be forged.
+forks a child that shuts itself in (`jail`), has it watched from outside (`watch`), and passes on what it
+sent, unread: a frame's header is the worker's word, its body is the child's and may be forged.
 """
 
 import errno
@@ -23,7 +22,7 @@ from typing import Any
 import torch
 
 from handgrad.evidence import CellStatus
-from handgrad.jailed import autograd_off, jail, seccomp, wire
+from handgrad.jailed import autograd_off, jail, wire
 from handgrad.jailed.attempts import Attempts
 from handgrad.jailed.cellcode import CellCode, changes_unseen, compiled, know_lines
 from handgrad.jailed.given import Given, GivenCellFailedError, GivenCells
@@ -48,13 +47,14 @@ class Worker:
         files = {name: text.encode("latin-1") for name, text in setup["files"].items()}
         self._limits = Limits(**setup["limits"])
         self._files = files
-        self._sandbox: str = setup["sandbox"]
-        self._identity = jail.Identity(setup["uid"])
+        self._walls: jail.Walls | None = None
+        if setup["sandbox"] != "none":
+            reach = {what: setup[what] for what in ("readable", "listable")}
+            self._walls = jail.Walls.around(
+                reach, setup["scratch"], setup["uid"], self._limits, files
+            )
         scratch = Path(setup["scratch"]) if setup["scratch"] else jail.SCRATCH
-        self._home = scratch / jail.HOME.name
-        self._reach: jail.Files | None = None
-        if self._sandbox == "landlock":
-            self._reach = jail.Files.opened(setup["readable"], setup["listable"], setup["scratch"])
+        self._home = scratch / jail.HOME
         self._attempts = Attempts()
         self._clock = Clock()
         self._code: dict[tuple[int, str], CellCode] = {}
@@ -144,8 +144,8 @@ class Worker:
             end = {"kind": "end", "notebook": notebook, "trouble": trouble}
             wire.write(outward, wire.frame(end))
             left -= time.monotonic() - began
-        if self._reach is not None:
-            jail.empty(self._reach.scratch)
+        if self._walls is not None:
+            self._walls.sweep()
 
     def _notebook(
         self, plan: Plan, listed: Sequence[Mapping[str, Any]], outward: int, deadline: float
@@ -167,10 +167,10 @@ class Worker:
                 self._compiled(cell)  # here, so that the next submission finds it made
 
         def start(watch: Watch, pipe: int) -> int:
-            if self._reach is not None:
-                jail.empty(self._reach.scratch)
+            if self._walls is not None:
+                self._walls.sweep()
             worker = os.getpid()
-            pid = jail.fork() if self._sandbox == "bubblewrap" else os.fork()
+            pid = os.fork()
             if pid == 0:
                 self._be_child(plan, cells, pipe, watch, worker)
             return pid
@@ -187,8 +187,8 @@ class Worker:
             deadline,
             start,
             pass_on,
-            grouped=self._sandbox == "none",
-            scratch=None if self._reach is None else self._reach.scratch,
+            grouped=self._walls is None,
+            scratch=None if self._walls is None or self._walls.mounted else self._walls.scratch,
         )
 
     def _be_child(
@@ -197,17 +197,13 @@ class Worker:
         """In the forked process: into the jail, run, and end. Does not return."""
         try:
             os.setsid()  # or a signal to the process group would reach the worker
-            if self._reach is not None:
+            if watch.scratch is not None:
                 signal.signal(signal.SIGUSR2, self._disk_is_full)
-                jail.confine(self._reach, self._limits, self._files, worker)
-            jail.close_all_but(pipe)
-            match self._sandbox:
-                case "bubblewrap":
-                    jail.enter(self._identity, self._limits, self._files)
-                case "landlock":
-                    seccomp.install()
-                case _:
-                    os.chdir(self._home)
+            if self._walls is not None:
+                self._walls.enter(worker, pipe)
+            else:
+                jail.close_all_but(pipe)
+                os.chdir(self._home)
             self._run(plan, cells, pipe, watch)
         except BaseException as error:
             # Not the student's cell, whose errors the runner keeps: the jail or the runner failed,

@@ -14,6 +14,7 @@ from handgrad.jailed import seccomp
 from handgrad.sandbox.shown import (
     ENVIRONMENT,
     JAILED,
+    KERNEL,
     PACKAGE,
     ROOT_LIBRARIES,
     START,
@@ -24,8 +25,9 @@ from handgrad.sandbox.shown import (
     hidden,
 )
 
-# Before torch is imported, as a process is left behind by it.
-_SETTLE = "from handgrad.jailed.jail import settle; settle(); "
+_FIRST = "from handgrad.jailed.jail import begin_in_bubblewrap; begin_in_bubblewrap(); "
+# What it does not cover where the kernel has no Landlock, as attempts of `breakouts`.
+UNCOVERED = ("see other processes", "see its parent", "be spared when memory runs out")
 _CAP_SYS_ADMIN = 21
 _OLDEST = (0, 8)  # the first with --disable-userns
 
@@ -39,10 +41,10 @@ def jailed(inward: int, outward: int) -> Command:
     for name, value in ENVIRONMENT.items():
         arguments += ["--setenv", name, value]
     path = ["/jail", *(f"/site/{number}" for number in range(len(python.sites)))]
-    code = START.format(path=path, first=_SETTLE, inward=inward, outward=outward)
+    code = START.format(path=path, first=_FIRST, inward=inward, outward=outward)
     interpreter = str(python.inside(python.interpreter))
     arguments += ["--chdir", "/tmp", interpreter, "-I", "-S", "-B", "-c", code]
-    return Command(tuple(arguments), {}, _free_uid() if root else None)
+    return Command(tuple(arguments), {}, _free_uid() if root else None, _reach(python))
 
 
 def find_bwrap() -> Path:
@@ -108,7 +110,7 @@ def trouble() -> str:
     mounts = ["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
     command = [bwrap, *_privileges(is_privileged()), *mounts, bwrap, "--version"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return "" if done.returncode == 0 else (done.stderr.strip() or "bwrap failed")[-300:]
@@ -126,17 +128,17 @@ def is_privileged() -> bool:
 
 
 def _privileges(root: bool) -> list[str]:
-    """Namespaces, and the capabilities that the worker needs to build the inner jail."""
+    """Namespaces, and the capabilities that the worker needs to mount a notebook's folder and to end it."""
     arguments = ["--die-with-parent", "--new-session", "--clearenv"]
     if root:
         # Without a user namespace, in which uid 0 would be exempt from the limit on processes;
         # the filter of system calls denies user namespaces to the child.
         arguments += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
         arguments += ["--unshare-cgroup-try", "--cap-drop", "ALL"]
-        needed = ["CAP_SYS_ADMIN", "CAP_SETPCAP", "CAP_SETUID", "CAP_SETGID", "CAP_KILL"]
+        needed = ["CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_KILL"]
     else:
         arguments += ["--unshare-all", "--unshare-user", "--disable-userns"]
-        needed = ["CAP_SYS_ADMIN", "CAP_SETPCAP"]
+        needed = ["CAP_SYS_ADMIN"]
     for capability in needed:
         arguments += ["--cap-add", capability]
     return [*arguments, "--hostname", "grading"]
@@ -168,6 +170,14 @@ def _mounts(python: Python) -> list[str]:
     arguments += ["--tmpfs", "/dev/pts", "--remount-ro", "/dev/pts"]
     arguments += ["--dev-bind", "/dev/null", "/dev/zero"]
     return [*arguments, "--remount-ro", "/dev", "--remount-ro", "/"]
+
+
+def _reach(python: Python) -> dict[str, list[str]]:
+    """All that is mounted but the processes and the notebooks' folder, as Landlock is to see it."""
+    shown = [*SYSTEM, *ROOT_LIBRARIES, *KERNEL, "/site", "/jail", "/dev", str(python.interpreter)]
+    if python.prefix not in SYSTEM_PREFIXES:
+        shown.append(str(python.inside(python.prefix)))
+    return {"readable": shown}
 
 
 def _shown(path: Path, inside: Path) -> list[str]:

@@ -16,6 +16,9 @@ SYSTEM = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/local/li
            "/sys/devices/system/cpu", "/nix/store", "/gnu/store")  # fmt: skip
 SYSTEM_PREFIXES = (Path("/"), Path("/usr"), Path("/usr/local"))
 ROOT_LIBRARIES = ("/lib", "/lib32", "/lib64")
+# Of what the kernel makes up, beside the notebook's own process.
+KERNEL = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm/overcommit_memory",
+          "/dev/random", "/dev/urandom")  # fmt: skip
 
 ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",

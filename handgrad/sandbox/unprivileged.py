@@ -12,6 +12,7 @@ from handgrad.jailed import landlock, seccomp
 from handgrad.sandbox.shown import (
     ENVIRONMENT,
     JAILED,
+    KERNEL,
     PACKAGE,
     ROOT_LIBRARIES,
     START,
@@ -21,15 +22,7 @@ from handgrad.sandbox.shown import (
     Python,
 )
 
-_FIRST = "from handgrad.jailed.jail import end_with_parent; end_with_parent(); "
-_KERNEL = (
-    "/proc/cpuinfo",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/sys/vm/overcommit_memory",
-    "/dev/random",
-    "/dev/urandom",
-)
+_FIRST = "from handgrad.jailed.jail import begin_alone; begin_alone(); "
 # What it does not cover, for the doctor to say.
 UNCOVERED = (
     "a notebook can see that a path exists, and which processes run; its folder and its threads are "
@@ -58,7 +51,7 @@ def confined(inward: int, outward: int, scratch: Path) -> Command:
 
 def _reach(python: Python) -> dict[str, list[str]]:
     """Paths that a notebook may read, and folders of which it may see the names only."""
-    roots = [Path(path) for path in (*SYSTEM, *ROOT_LIBRARIES, *_KERNEL)]
+    roots = [Path(path) for path in (*SYSTEM, *ROOT_LIBRARIES, *KERNEL)]
     if python.prefix not in SYSTEM_PREFIXES:
         roots.append(python.prefix)
     roots += [python.interpreter, *python.sites]

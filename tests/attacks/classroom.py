@@ -1,4 +1,4 @@
-"""A course under attack: its class, its valuables, the two doors, and what is left of it all afterwards."""
+"""A course under attack: its class, its valuables, its graders, and what is left of it all afterwards."""
 
 import ctypes
 import glob
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import nbformat
 import psutil
+from places import Place
 
 from attacks.attack import Attack, Scene
 from demo.classroom import Course, edited
@@ -31,10 +32,12 @@ SECRET = "-----BEGIN PRIVATE KEY----- of the teacher"
 # The first and the last in the alphabet, and one in between: whoever comes before or after an attacker.
 HONEST = ("a_honest", "m_honest", "zz_honest")
 _PR_SET_CHILD_SUBREAPER = 36
+# What a cell may compute is little; how long it may take is more, as the machine is busy meanwhile.
 LIMITS = """
 [limits]
-cell_seconds = 2
-wall_seconds = 16
+cell_seconds = 8
+cell_cpu_seconds = 2.5
+wall_seconds = 80
 cpu_seconds = 16
 memory_mib = 2048
 processes = 32
@@ -101,7 +104,7 @@ def _write(folder: Path, notebooks: Mapping[str, nbformat.NotebookNode]) -> None
 
 
 @contextmanager
-def scene(base: Path, door: str) -> Iterator[tuple[Scene, "Callers"]]:
+def scene(base: Path) -> Iterator[tuple[Scene, "Callers"]]:
     """A course in `base`, valuables in a home beside it, and two servers that wait for callers."""
     course, home = base / "course", base / "home"
     (home / ".ssh").mkdir(parents=True)
@@ -117,7 +120,7 @@ def scene(base: Path, door: str) -> Iterator[tuple[Scene, "Callers"]]:
         local.listen()
         for server in (inet, local):
             threading.Thread(target=callers.wait_at, args=(server,), daemon=True).start()
-        yield Scene(course, home, inet.getsockname()[1], unix, f"was-here-{door}"), callers
+        yield Scene(course, home, inet.getsockname()[1], unix, f"was-here-{base.name}"), callers
 
 
 @dataclass(slots=True)
@@ -138,7 +141,7 @@ class Callers:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A run of one door: what it said, and the host before and after."""
+    """A run of a command that grades: what it said, and the host before and after."""
 
     status: int
     said: str
@@ -146,13 +149,16 @@ class Seen:
     after: Mapping[str, str]
 
 
-def run(scene: Scene, *command: str, seconds: float = 600.0) -> Seen:
-    """Run a door on the course, and look at everything that it and its children may write to."""
+def run(scene: Scene, place: Place, *words: str, seconds: float = 1800.0) -> Seen:
+    """Grade the course in a place, and look at everything that the grader may write to."""
+    scratch = scene.home.with_name("tmp")
+    scratch.mkdir()
+    place.own(scene.home.parent)
     before = listing(scene)
     done = subprocess.run(
-        [sys.executable, "-m", *command],
+        place.command("-m", *words),
         cwd=scene.course,
-        env=environment(scene),
+        env=place.environment(HOME=str(scene.home), TMPDIR=str(scratch), COLUMNS="1000"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -161,20 +167,6 @@ def run(scene: Scene, *command: str, seconds: float = 600.0) -> Seen:
     )
     said = done.stdout.decode("utf-8", "surrogateescape")
     return Seen(done.returncode, said, before, listing(scene))
-
-
-def environment(scene: Scene) -> dict[str, str]:
-    """The grader's own: its home and its temporary files are in the scene."""
-    scratch = scene.home.with_name("tmp")
-    scratch.mkdir(exist_ok=True)
-    paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {
-        **os.environ,
-        "HOME": str(scene.home),
-        "TMPDIR": str(scratch),
-        "PATH": paths,
-        "COLUMNS": "1000",
-    }
 
 
 @contextmanager
@@ -245,7 +237,7 @@ class Tags(HTMLParser):
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What one door left of every student: the record, the gradebook's rows, the notebooks to look at."""
+    """What a run left of every student: the record, the gradebook's rows, the notebooks to look at."""
 
     scene: Scene
     seen: Seen

@@ -389,7 +389,11 @@ KNOWING: dict[str, Attack] = {
         "other processes, their commands, memory, files and environment",
         """
         import os
-        for pid in os.listdir("/proc"):
+        try:
+            pids = os.listdir("/proc")
+        except OSError:
+            pids = []
+        for pid in pids:
             if not pid.isdigit() or int(pid) == os.getpid():
                 continue
             found.append(pid)
