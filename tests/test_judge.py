@@ -4,6 +4,7 @@ import attention
 import pytest
 from hand import findings, judged
 
+from handgrad.assignment.declared import Declared
 from handgrad.evidence import Evidence
 from handgrad.gradients.judge import Judge
 from handgrad.gradients.lookup import Answers
@@ -133,6 +134,28 @@ def test_a_right_answer_that_loses_digits_within_its_step_is_right():
         assert {one.verdict for one in found.values()} == {Verdict.RIGHT}, number
         wrong = judged(judge, {**answers, "dsharp": "dsharp = -w * dw"})
         assert wrong["dsharp"].verdict is Verdict.WRONG, number
+
+
+@pytest.mark.parametrize(
+    ("either", "verdict"),
+    [({"x": "x == 0"}, Verdict.RIGHT), ({}, Verdict.WRONG)],
+    ids=["said", "not"],
+)
+def test_where_an_author_says_so_any_convention_is_right(either, verdict):
+    """torch's derivative of ReLU at exactly 0 is 0; 1 is as good where the author says so."""
+    exercise = attention.exercise(
+        "seed, n = 1, 20",
+        "import torch\ng = torch.Generator().manual_seed(seed)\n"
+        "x = torch.randint(-1, 2, (n,), generator=g).float().requires_grad_()",
+        "y = x.relu()\nloss = (y + y**2).sum()",
+        ["dy", "dx"],
+        declared=Declared(either=either),
+    )
+    judge = Judge(Scenarios("relu", exercise, {}, "s"), Settings())
+    answers = {"dy": "dy = 1 + 2 * y", "dx": "dx = dy * (x >= 0)"}
+    assert judged(judge, answers)["dx"].verdict is verdict
+    wrong = judged(judge, {**answers, "dx": "dx = dy * (x <= 0)"})
+    assert wrong["dx"].verdict is Verdict.WRONG
 
 
 def test_two_mistakes_are_both_found_at_their_own_steps(judge):

@@ -159,6 +159,14 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
         {"declared": Declared(tolerance={"u": 1e-3})},
         "assignment.toml: a tolerance is of `u`",
     ),
+    "a convention about nothing": (
+        {"declared": Declared(either={"u": "u == 0"})},
+        "assignment.toml, either.u: `u` is no value of the forward pass",
+    ),
+    "a convention that cannot be evaluated": (
+        {"declared": Declared(either={"x": "xx == 0"})},
+        "assignment.toml, either.x: `xx == 0` raises NameError",
+    ),
     "a second cell of parameters": (
         {"added": (code("more", "m = 1", "parameters"),)},
         "attention.ipynb: 2 code cells are tagged `parameters`",

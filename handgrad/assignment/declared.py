@@ -17,13 +17,15 @@ class Declared:
     """The hidden runs of one notebook.
 
     `parameters` hold in every run, so that these are short; `tolerance` is of variables that are no
-    gradients. `axes` are names for the axes of values ("example", "character"), by the value's name.
+    gradients. `axes` are names for the axes of values ("example", "character"), by the value's name;
+    `either` says of a value at which entries any gradient is right ("x == 0").
     """
 
     runs: tuple[Scenario, ...] = _TWO
     parameters: Parameters = field(default_factory=dict)
     tolerance: Mapping[str, float] = field(default_factory=dict)
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    either: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path, stems: Sequence[str]) -> dict[str, "Declared"]:
@@ -43,7 +45,7 @@ class Declared:
             raise UserError(
                 str(path),
                 f"what it says of hidden runs cannot be read ({type(error).__name__}: {error})",
-                "docs/authors.md has the form of `runs`, `axes` and `notebooks`.",
+                "docs/authors.md has the form of `runs`, `axes`, `either` and `notebooks`.",
             ) from None
 
     @classmethod
@@ -57,6 +59,7 @@ class Declared:
                 for names, axes in table.get("axes", {}).items()
                 for n in names.split()
             },
+            {name: str(where) for name, where in table.get("either", {}).items()},
         )
 
 

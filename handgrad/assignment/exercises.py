@@ -91,6 +91,7 @@ class Read:
             self.public,
             self.declared.runs,
             stacked=self._several,
+            either=self.declared.either,
             functions=any(self._is_function(cell) for cell in self.cells.cells),
             more=self._targets,
             mistakes=mistakes,

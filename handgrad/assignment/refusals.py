@@ -15,7 +15,7 @@ from torch import Tensor
 from handgrad.assignment.graph import carries_gradient, parsed, statement_of
 from handgrad.errors import UserError
 from handgrad.gradients.exercise import Exercise, Files, Mistake
-from handgrad.gradients.reference import Reference
+from handgrad.gradients.reference import Reference, free_entries
 
 if TYPE_CHECKING:
     from handgrad.assignment.exercises import Read
@@ -44,7 +44,7 @@ def refuse_cells(cells: "GivenCells") -> None:
 
 def refuse(read: "Read", mistakes: tuple[Mistake, ...]) -> None:
     """Raises UserError where a notebook cannot be an exercise, for the first reason found."""
-    for check in (_runs, _statements, _functions, _rebound, _loss, _tests, _grads):
+    for check in (_runs, _statements, _functions, _rebound, _loss, _tests, _grads, _either):
         check(read)
     for mistake in mistakes:
         if mistake.step not in read.graph.backward_order():
@@ -211,6 +211,19 @@ def _grads(read: "Read") -> None:
             f"`{lacking[0]}` got no gradient when `{read.graph.loss}.backward()` ran",
             "Look for a `.detach()` between it and the loss, or do not ask for it.",
         )
+
+
+def _either(read: "Read") -> None:
+    for name, words in read.declared.either.items():
+        where = f"assignment.toml, either.{name}"
+        if name not in read.graph.backward_order():
+            known = ", ".join(read.graph.backward_order())
+            raise UserError(where, f"`{name}` is no value of the forward pass", f"Known: {known}.")
+        try:
+            free_entries(words, name, read.values)
+        except Exception as error:  # the words may be anything
+            fact = f"`{words}` raises {type(error).__name__}: {error}"
+            raise UserError(where, fact, f"Write what holds of entries: `{name} == 0`.") from None
 
 
 def _where(read: "Read", name: str) -> str:

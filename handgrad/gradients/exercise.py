@@ -37,11 +37,15 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a variable should be: `want` in float64, and the `scale` and `tolerance` of its error."""
+    """What a variable should be: `want` in float64, and the `scale` and `tolerance` of its error.
+
+    `free` are the entries at which anything is right.
+    """
 
     want: Tensor
     scale: float
     tolerance: float
+    free: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ class Exercise:
     value for people ("example", "character"); a stacked answer has one axis more in front. `shortened`
     are parameters whose value in `public` is not the notebook's but that of hidden runs, so that these
     are short. `functions` is whether students write functions, in which they choose their own steps.
+    `either` says of a value, in names of the forward pass, at which entries any gradient is right.
     """
 
     graph: Graph
@@ -83,6 +88,7 @@ class Exercise:
     scenarios: tuple[Scenario, ...]
     stacked: bool = False
     functions: bool = False
+    either: Mapping[str, str] = field(default_factory=dict)
     more: Callable[[Parameters, Files], Mapping[str, Target]] = nothing_more
     mistakes: tuple[Mistake, ...] = ()
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

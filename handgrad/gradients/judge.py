@@ -130,7 +130,7 @@ class _Case:
     def _compared(self) -> list[Comparison]:
         """Of those answers, the numbers against what is wanted; fewer where one is no number."""
         return [
-            compare(answer.tensor, target.want, target.scale, target.tolerance)
+            compare(answer.tensor, target.want, target.scale, target.tolerance, target.free)
             for name, answer in zip(self.scenarios.deciding, self._chain, strict=True)
             for target in (self.scenarios.references[name].targets[self.gradient.variable],)
             if answer.tensor is not None
@@ -173,7 +173,8 @@ class _Case:
                 draws,
                 strict=True,
             ):
-                found.append((compare(got, want.want, want.scale), Sighting(point, want, got)))
+                compared = compare(got, want.want, want.scale, free=want.free)
+                found.append((compared, Sighting(point, want, got)))
         return found
 
     def _by_draw(self, got: Tensor, draws: int) -> list[Tensor]:
@@ -284,7 +285,7 @@ class _Case:
             if not draws:
                 return []
             for point, one in zip(points, draws, strict=True):
-                at = wanted(exercise.graph, self.gradient.step, point)
+                at = wanted(exercise, self.gradient.step, point)
                 found.append(Sighting(point, at, one))
         return found
 
@@ -316,7 +317,9 @@ class _Case:
         target = self.scenarios.references[scenario].targets[gradient.variable]
         if answer.tensor is None:
             return False
-        return compare(answer.tensor, target.want, target.scale, target.tolerance).right
+        return compare(
+            answer.tensor, target.want, target.scale, target.tolerance, target.free
+        ).right
 
     def _answers_to_each_upstream(self) -> bool:
         """Whether the answer changes with each of its upstream gradients: a computation of this step."""

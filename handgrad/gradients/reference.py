@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from handgrad.gradients.compare import TOLERANCE, largest
 from handgrad.gradients.exercise import Draw, Exercise, Files, Parameters, Target
-from handgrad.gradients.steps import Graph, Values
+from handgrad.gradients.steps import Values
 
 _TINY = 1e-30
 _ROUNDINGS = 50  # how much more than autograd a right formula may lose to rounding
@@ -24,6 +25,7 @@ class Wanted:
     parts: Mapping[str, Tensor]
     want: Tensor
     scale: float
+    free: Tensor | None = None  # the entries at which anything is right
 
     @property
     def vanishes(self) -> bool:
@@ -92,8 +94,11 @@ class Reference:
         found = {}
         for name in self.exercise.gradients:
             each = self._in_the_chain[name]
-            want = torch.stack([w.want for w in each]) if self.exercise.stacked else each[0].want
-            found["d" + name] = Target(want, max(w.scale for w in each), TOLERANCE)
+            stacked = self.exercise.stacked
+            want = torch.stack([w.want for w in each]) if stacked else each[0].want
+            masks = [w.free for w in each if w.free is not None]
+            free = (torch.stack(masks) if stacked else masks[0]) if masks else None
+            found["d" + name] = Target(want, max(w.scale for w in each), TOLERANCE, free)
         return {**found, **self.exercise.more(self.parameters, self._files)}
 
     @cached_property
@@ -105,7 +110,7 @@ class Reference:
     def _in_the_chain(self) -> Mapping[str, list[Wanted]]:
         """By gradient, what it should be at each draw."""
         return {
-            name: [wanted(self.graph, name, point) for point in self.points]
+            name: [wanted(self.exercise, name, point) for point in self.points]
             for name in self.exercise.gradients
         }
 
@@ -188,16 +193,19 @@ class Reference:
         """What the gradient of `name` should be at each of these points."""
         key = (name, exchanged)
         if key not in self._wanted:
-            self._wanted[key] = [wanted(self.graph, name, point) for point in self.alone(exchanged)]
+            self._wanted[key] = [
+                wanted(self.exercise, name, point) for point in self.alone(exchanged)
+            ]
         return self._wanted[key]
 
 
-def wanted(graph: Graph, name: str, point: Point) -> Wanted:
+def wanted(exercise: Exercise, name: str, point: Point) -> Wanted:
     """`name`'s gradient there; the scale is its vector-Jacobian product on absolute values.
 
     A step that cancels within itself (softmax where one weight is nearly 1) loses more to rounding than
     that shows. So the scale is at least what makes float32's own loss a fiftieth of the tolerance.
     """
+    graph = exercise.graph
     parts: dict[str, Tensor] = {}
     sizes: list[Tensor] = []
     for step in graph.consumers[name]:
@@ -210,7 +218,18 @@ def wanted(graph: Graph, name: str, point: Point) -> Wanted:
     rounded = graph.contributions(name, *point.rounded, point.constants)
     lost = largest(_sum([*rounded.values()]) - want)
     noise = _ROUNDINGS * lost / TOLERANCE if math.isfinite(lost) else 0.0
-    return Wanted(parts, want, max(largest(_sum(sizes)), noise, _TINY))
+    free = free_entries(
+        exercise.either.get(name, ""), name, {**vars(point.constants), **point.values}
+    )
+    return Wanted(parts, want, max(largest(_sum(sizes)), noise, _TINY), free)
+
+
+def free_entries(where: str, name: str, values: Mapping[str, Any]) -> Tensor | None:
+    """The entries of `name` at which an author's words, evaluated among these values, hold."""
+    if not where:
+        return None
+    held = torch.as_tensor(eval(where, {"torch": torch, **values}))  # the author's own words
+    return held.bool().expand(values[name].shape)
 
 
 def _rounded(values: Values) -> dict[str, Tensor]:
