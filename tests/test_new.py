@@ -254,6 +254,14 @@ FAULTS = {
         "cells.py: no cell is called `parameters`",
     ),
     "no forward pass": (("# %% forward", "# %%"), "cells.py: no cell is called `forward`"),
+    "a forward pass within a function": (
+        ("z = y.exp()\nloss = z.mean()", "def forward(y):\n    return y.exp().mean()"),
+        "cells.py: the forward pass does not end in a statement that binds the loss",
+    ),
+    "a forward pass that ends in a print": (
+        ("loss = z.mean()", "loss = z.mean()\nprint(loss)"),
+        "cells.py: the forward pass does not end in a statement that binds the loss",
+    ),
     "no seed": (("seed = 1\n", ""), "cells.py, line 5: it raises NameError"),
     "no solution": ((SMALL[SMALL.index("# %% solution") :], ""), "cells.py: no line behind"),
     "an answer in two places": (
@@ -279,6 +287,29 @@ def test_a_fault_names_the_line_of_the_author_s_own_file_and_nothing_is_written(
         made(small, SMALL.replace(*change))
     assert said in str(error.value)
     assert not [*(small / "source").iterdir()]
+
+
+def test_no_file_and_a_file_that_is_no_notebook_are_refused(small):
+    odd = small.parent / "odd.ipynb"
+    odd.write_text("[]")
+    for path in (small.parent / "none.py", odd):
+        with pytest.raises(UserError, match="it cannot be read"):
+            new(small, "small", path)
+
+
+def test_the_ridge_example_needs_its_notebook_and_its_test_file_only(tmp_path):
+    root = empty_course(tmp_path / "course")
+    for file in ("source/ridge/ridge.ipynb", "graders/ridge/test_ridge.py"):
+        (root / file).parent.mkdir()
+        shutil.copy(ROOT / "examples" / file, root / file)
+    shutil.copy(ROOT / "source" / "backprop" / "check.py", root / "source" / "ridge")
+    done = nbgrader(root, "generate_assignment", "ridge")
+    assert done.returncode == 0, done.stderr
+    outcomes = [*selfcheck(root, "ridge", mutated=False)]
+    assert [(o.label, o.complaint) for o in outcomes] == [
+        ("ridge untouched", ""),
+        ("ridge the instructor's solution", ""),
+    ]
 
 
 MUTATIONS = {

@@ -32,13 +32,12 @@ _IN_A_CELL = re.compile(r"(?:\S+, )?cell (\w+), line (\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An instructor's notebook, what it is as an exercise, and what only its author knows.
+    """An instructor's notebook, and what is left to its author.
 
     `varied` are other sizes at which its cells run.
     """
 
     notebook: NotebookNode
-    exercise: Exercise
     varied: Parameters
     left: Sequence[str]
 
@@ -53,6 +52,7 @@ def draft(name: str, path: Path) -> Draft:
     given = [_as_given(cell) for cell in plain[:behind]]
     with _lines_of(path, plain):
         forward = Forward.read({cell.id: cell.source for cell in _tagged(given)})
+        _refuse_no_steps(path, forward)
         solved = [_solved(cell, forward) for cell in plain[behind:]]
         asked = [variable for one in chain(*solved) for variable in one.variables]
         given = _with_leaves(given, path, forward, asked)
@@ -74,7 +74,7 @@ def draft(name: str, path: Path) -> Draft:
             _code("given_progress", f"progress({', '.join(map(repr, exercise.gradients))})"),
         ]
     )
-    return Draft(whole, exercise, sizes.varied, [*_left(exercise, answers)])
+    return Draft(whole, sizes.varied, [*_left(exercise, answers)])
 
 
 def _left(exercise: Exercise, answers: Sequence[NotebookNode]) -> Iterator[str]:
@@ -102,6 +102,15 @@ def _lines_of(path: Path, cells: Sequence[PlainCell]) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(_IN_A_CELL.sub(line, error.where), error.fact, error.cure) from None
+
+
+def _refuse_no_steps(path: Path, forward: Forward) -> None:
+    if forward.function or not forward.statements or not forward.statements[-1].binds:
+        raise UserError(
+            path.name,
+            "the forward pass does not end in a statement that binds the loss",
+            "Write its steps in the cell itself, a line each, and not within a function.",
+        )
 
 
 def _solved(cell: PlainCell, forward: Forward) -> list[Solved]:

@@ -9,14 +9,13 @@ from handgrad.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """The lines that make one answer, or several at once; `start` lines of the cell stand before them.
+    """The lines that make one answer, or several at once.
 
     Of a function, `source` ends with its definition, and `call` is the statement that calls it.
     """
 
     variables: tuple[str, ...]
     source: str
-    start: int
     call: ast.Assign | None = None
 
 
@@ -71,7 +70,7 @@ def _cut(lines: list[str], groups: list[_Group]) -> Iterator[Solved]:
         if group.function is not None:
             last = group.function.end_lineno or last
         source = "\n".join(lines[start:last]).strip("\n")
-        yield Solved(group.variables, source, start, group.call)
+        yield Solved(group.variables, source, group.call)
         start = group.end
 
 
