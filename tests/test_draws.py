@@ -66,7 +66,7 @@ def typed(assignment: Assignment, draw: int, nonce: int) -> bytes:
 
 
 def draw_of(assignment: Assignment, data: bytes) -> int:
-    cells = read(data, assignment.release[ONE], assignment.settings.limits, "x.ipynb").cells
+    cells = read(data, assignment.release[ONE], assignment.settings.limits).cells
     return assignment.judges[ONE].scenarios.draw_of(cells)
 
 
@@ -87,7 +87,7 @@ def test_every_draw_is_used_and_the_same_code_has_the_same(assignment: Assignmen
     assert draw_of(assignment, typed(assignment, 1, 7)) == draw_of(
         assignment, typed(assignment, 1, 7)
     )
-    prefix = read(SOURCE.read_bytes(), assignment.release[ONE], assignment.settings.limits, "x")
+    prefix = read(SOURCE.read_bytes(), assignment.release[ONE], assignment.settings.limits)
     scenarios = assignment.judges[ONE].scenarios
     cells = prefix.cells
     assert {scenarios.draw_of(cells[:count]) for count in range(len(cells))} >= {*range(5)}
