@@ -321,7 +321,7 @@ if "HANDGRAD_INNER" not in os.environ:  # it links a gigabyte, and may link only
         shutil.copytree(PACKAGE, site / "handgrad", ignore=shutil.ignore_patterns("__pycache__"))
         (site / "handgrad/graders").mkdir()
         (site / "handgrad/graders/mistakes.py").write_text("secret = 1")
-        hidden = [str(site / "handgrad" / each) for each in ("graders/mistakes.py", "verdict.py")]
+        hidden = [str(site / "handgrad" / each) for each in ("graders/mistakes.py", "errors.py")]
         look, seen = {
             "bubblewrap": (
                 "import importlib.util, os\n"
