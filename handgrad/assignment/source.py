@@ -44,7 +44,7 @@ class Described:
     `digest` changes with everything that has a say in the marks; `files` are the names of what students
     get beside the notebooks. `points` are those of every grade cell, those that people mark too, by
     notebook and grade id; `answers` the grade ids of what students write, and `gradients` the variable of
-    each test cell that the graders decide, by notebook.
+    each test cell that the graders decide, by notebook. `sandbox` is why it is not the best one.
     """
 
     name: str
@@ -55,9 +55,10 @@ class Described:
     points: Mapping[tuple[str, str], float]
     answers: Mapping[str, tuple[str, ...]]
     gradients: Mapping[tuple[str, str], str]
+    sandbox: str = ""
 
 
-def described(assignment: "Assignment") -> Described:
+def described(assignment: "Assignment", sandbox: str = "") -> Described:
     """What there is to know of an assignment that this process has loaded."""
     cells = [(stem, cell) for stem, book in assignment.release.items() for cell in _cells(book)]
     return Described(
@@ -76,6 +77,7 @@ def described(assignment: "Assignment") -> Described:
             for gradients in assignment.gradients.values()
             for one in gradients
         },
+        sandbox,
     )
 
 

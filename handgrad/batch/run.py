@@ -132,6 +132,8 @@ def grade(
 
         course = Course(source.root)
         described = about.result()
+        if described.sandbox:
+            watcher.note(described.sandbox)
         if isinstance(executor, Workers):
             executor.seconds = described.settings.limits.wall_seconds + _SLACK_SECONDS
         file = Gradebook(course.db_url, name).path

@@ -4,12 +4,10 @@ import os
 import select
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
@@ -18,12 +16,11 @@ from torch import Tensor
 from handgrad.errors import LostError, TooLongError, UserError
 from handgrad.evidence import TROUBLE, Attempt, Evidence, RunResult
 from handgrad.jailed import wire
-from handgrad.jailed.jail import empty
 from handgrad.limits import Limits
 from handgrad.plan import Cell, Plan, Run
 from handgrad.sandbox.border import BorderError, reason_of, run_of
 from handgrad.sandbox.integrity import listed_in
-from handgrad.sandbox.launch import Launched, launch
+from handgrad.sandbox.launch import Launched, Scratch, launch
 from handgrad.sandbox.wordless import wordless
 from handgrad.verdict import Note
 
@@ -69,7 +66,7 @@ class Executor:
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = False
         self._complaints: BinaryIO | None = None
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._scratch: Scratch | None = None
         self._inward = self._outward = -1
 
     def __enter__(self) -> "Executor":
@@ -208,7 +205,7 @@ class Executor:
             "limits": asdict(self._limits),
             "sandbox": started.sandbox,
             "uid": started.uid,
-            "scratch": "" if started.scratch is None else str(Path(started.scratch.name).resolve()),
+            "scratch": "" if started.scratch is None else str(started.scratch.path),
             "readable": started.reach.get("readable", ()),
             "listable": started.reach.get("listable", ()),
             "files": {name: data.decode("latin-1") for name, data in self._files.items()},
@@ -257,8 +254,7 @@ class Executor:
             self._complaints.close()
             self._complaints = None
         if self._scratch is not None:
-            empty(Path(self._scratch.name))
-            self._scratch.cleanup()
+            self._scratch.remove()
             self._scratch = None
 
     def _wait_for_silence(self) -> None:

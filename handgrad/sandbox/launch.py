@@ -1,21 +1,67 @@
 """Chooses the sandbox and starts its worker; imports no torch, so that both can import it at once."""
 
+import fcntl
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
 from handgrad.errors import UserError
+from handgrad.jailed.jail import empty
 from handgrad.sandbox import bubblewrap, unprivileged
 from handgrad.sandbox.shown import ENVIRONMENT, PACKAGE, START, Command
 
 SETTING = "HANDGRAD_SANDBOX"
 SANDBOXES = ("bubblewrap", "landlock")
 Sandbox = Literal["bubblewrap", "landlock", "none"]
+_LEFT = "handgrad-scratch-"
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """A folder for the notebooks of one worker, locked for as long as this process lives."""
+
+    path: Path
+    lock: int
+
+    @classmethod
+    def made(cls) -> "Scratch":
+        """Make one. Those of processes that were killed go first: the kernel has let go of their locks."""
+        here = Path(tempfile.gettempdir()).resolve()
+        for left in here.glob(f"{_LEFT}*"):
+            with suppress(OSError):
+                cls._locked(left).remove()
+        fresh = Path(tempfile.mkdtemp(prefix="handgrad-", dir=here))
+        with suppress(OSError):  # a disk that knows no locks: then nobody can sweep it either
+            made = cls._locked(fresh)
+            # Under this name only now, or another process could take it for one that was left.
+            return cls(fresh.rename(here / fresh.name.replace("handgrad-", _LEFT)), made.lock)
+        return cls(fresh, -1)
+
+    @classmethod
+    def _locked(cls, path: Path) -> "Scratch":
+        """Raises OSError where it is somebody's, or no folder."""
+        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(lock).st_uid != os.geteuid():
+                raise PermissionError(f"{path} is another user's")
+        except OSError:
+            os.close(lock)
+            raise
+        return cls(path, lock)
+
+    def remove(self) -> None:
+        """Delete it with all that is in it."""
+        empty(self.path)
+        self.path.rmdir()
+        if self.lock >= 0:
+            os.close(self.lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +79,7 @@ class Launched:
     sandbox: Sandbox
     uid: int | None
     reach: Mapping[str, Sequence[str]]
-    scratch: "tempfile.TemporaryDirectory[str] | None"
+    scratch: Scratch | None
 
     @property
     def sandboxed(self) -> bool:
@@ -65,6 +111,13 @@ def chosen() -> Sandbox:
     return "landlock"
 
 
+def second_best() -> str:
+    """Why Landlock was chosen where nobody named a sandbox, as a sentence; "" where it was not."""
+    if os.environ.get(SETTING) or not (why := bubblewrap.trouble()):
+        return ""
+    return f"the sandbox is Landlock, since bubblewrap cannot work here: {why}"
+
+
 def launch(*, sandboxed: bool = True) -> Launched:
     """Start a worker. Raises UserError where there can be no sandbox, OSError where no process."""
     sandbox = chosen() if sandboxed else "none"
@@ -76,10 +129,9 @@ def launch(*, sandboxed: bool = True) -> Launched:
         if sandbox == "bubblewrap":
             command = bubblewrap.jailed(to_read, to_write)
         else:
-            scratch = tempfile.TemporaryDirectory(prefix="handgrad-")
-            folder = Path(scratch.name).resolve()
+            scratch = Scratch.made()
             command = (
-                unprivileged.confined(to_read, to_write, folder)
+                unprivileged.confined(to_read, to_write, scratch.path)
                 if sandbox == "landlock"
                 else _unjailed(to_read, to_write)
             )
@@ -95,7 +147,7 @@ def launch(*, sandboxed: bool = True) -> Launched:
     except BaseException:
         complaints.close()
         if scratch is not None:
-            scratch.cleanup()
+            scratch.remove()
         os.close(outward)
         os.close(inward)
         raise
