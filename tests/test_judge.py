@@ -197,6 +197,23 @@ def test_a_shape_without_keepdim_is_right_with_a_remark(judge):
     assert found["dx"].verdict is Verdict.RIGHT
 
 
+def test_a_kept_axis_is_not_told_to_be_kept(judge):
+    found = judged(
+        judge, {**attention.SOLUTION, "dx": attention.SOLUTION["dx"] + "\ndx = dx[None]"}
+    )
+    assert found["dx"].verdict is Verdict.RIGHT
+    assert found["dx"].remarks[0].code == "kept_axis"
+
+
+def test_nobody_leaps_over_a_gradient_that_is_not_there(judge):
+    code = (
+        "dw = target.float() @ v.T\ndscores = weights * (dw - (weights * dw).sum(1, keepdim=True))"
+    )
+    found = judged(judge, {**attention.SOLUTION, "dscores": code, "dweights": ""})
+    assert found["dscores"].verdict is Verdict.RIGHT
+    assert not found["dscores"].remarks
+
+
 def test_one_row_for_many_is_wrong_where_the_rows_differ(judge):
     answers = {**attention.SOLUTION, "dmean": "dmean = -dcentred.sum(1, keepdim=True)[:1]"}
     found = judged(judge, answers)["dmean"]

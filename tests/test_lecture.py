@@ -454,6 +454,21 @@ ROWS = {
         ),
         notes="value_as compared_as",
     ),
+    "an answer of a name that nothing explains": row(
+        all_of(
+            step("dC", solution(STEMS[0], "dC").replace("dC", "this")),
+            change("one", "cmp('C', dC, C)", "cmp('this', this, that)"),
+        ),
+        {"1dC": "could not tell"},
+    ),
+    "another formula than the course's": row(
+        all_of(
+            change("forward", "1 / (n - 1) * bndiff2", "1 / n * bndiff2"),
+            step("dbndiff2", "dbndiff2 = 1 / n * torch.ones_like(bndiff2) * dbnvar"),
+        ),
+        {"1dbndiff2": "could not tell"} | from_on("dbndiff") | {"1dbnmeani": "right"},
+        notes="other_formula",
+    ),
     # how people write
     "other seed and sizes": row(
         all_of(

@@ -5,7 +5,7 @@ looked at twice: as the notebook runs, and with random upstream gradients in the
 own, so that it stands by itself. Right alone and wrong in the chain is a right step with a wrong input.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property
@@ -204,7 +204,7 @@ class _Case:
     def _right(self, *more: Note) -> Finding:
         remarks = []
         if any(c.shape == "flat" for c in self._compared):
-            remarks.append(Note("flat_shape", self._shapes_in_the_chain()))
+            remarks.append(_flat(self._shapes_in_the_chain()))
         if self.answers.changed_later(self._key("chain"), self.gradient):
             remarks.append(Note("aliased"))
         remarks += self._other_sizes()
@@ -220,15 +220,24 @@ class _Case:
             named = any(note.code in _NAMED_WHEN_UNDETECTABLE for note in self._named_alone)
             if named or self._answers_to_each_upstream():
                 return self._wrong_alone(self._named_alone)
-        # In a function of their own people choose their steps.
-        return self._right(*[Note("jumped")] * (not self.scenarios.exercise.functions))
+        # In a function of their own people choose their steps; nobody leaps over what is not there.
+        leapt = not self.scenarios.exercise.functions and self._has_upstream
+        return self._right(*[Note("jumped")] * leapt)
+
+    @property
+    def _has_upstream(self) -> bool:
+        """Whether there is an answer to every gradient that this one could be made from."""
+        consumers = self.scenarios.exercise.graph.consumers[self.gradient.step]
+        above = (self._sibling(consumer.name) for consumer in consumers)
+        answers = (self.answers.get(self._key("chain"), one) for one in above if one.variable)
+        return all(answer is not None and answer.tensor is not None for answer in answers)
 
     def _right_step(self) -> Finding:
         error = max(comparison.error for comparison, _ in self._alone)
         flat = [sighting for comparison, sighting in self._alone if comparison.shape == "flat"]
         remarks = [Note("follow_through")]
         if flat:
-            remarks.append(Note("flat_shape", _shapes(flat[0].got, flat[0].wanted.want)))
+            remarks.append(_flat(_shapes(flat[0].got, flat[0].wanted.want)))
         share = self.settings.right_step_share
         return self.gradient.finding(Verdict.RIGHT_STEP, share, error, remarks=tuple(remarks))
 
@@ -339,7 +348,8 @@ class _Case:
     def _shapes_in_the_chain(self) -> dict[str, str]:
         got, want = self._chain[0].tensor, self.scenarios.first.targets[self.gradient.variable].want
         assert got is not None  # it was compared
-        return _shapes(got, want)
+        stacked = self.scenarios.exercise.stacked and got.dim() > 0
+        return _shapes(got[0], want[0]) if stacked else _shapes(got, want)
 
     def _unspread(self, error: float, shapes: dict[str, str]) -> Finding:
         share, note = self.settings.unspread_share, Note("unspread", shapes)
@@ -357,6 +367,12 @@ def _is_zero(answer: Answer) -> bool:
 def _is_unspread(comparison: Comparison) -> bool:
     """Whether the value is right, but not there for every entry along an axis."""
     return comparison.value_right and comparison.shape != "other"
+
+
+def _flat(shapes: Mapping[str, str]) -> Note:
+    """The remark on an answer that has axes of size 1 too few, or too many."""
+    fewer = shapes["got"].count(",") < shapes["want"].count(",") or shapes["got"].endswith(",)")
+    return Note("flat_shape" if fewer else "kept_axis", shapes)
 
 
 def _shapes(got: Tensor, want: Tensor) -> dict[str, str]:

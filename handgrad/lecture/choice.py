@@ -82,10 +82,6 @@ class Choice:
         ]
         for pattern in reading.syllabus.gradient_names:
             yield from ((pattern.format(each), "named_as") for each in dict.fromkeys(tensors))
-        for made in self.look.made.values():
-            for name, found in made.items():
-                if found.gradients == {tensor}:
-                    yield name, "valued_as"
 
     # ---- which of several counts
 
@@ -118,9 +114,6 @@ class Choice:
             found = [max(m for m in makers if m < c) for c in compared if makers and makers[0] < c]
             if not makers or (how == "compared_as" and not found):
                 continue
-            if how == "valued_as":
-                tensor = self.reading.syllabus.tensor(target)
-                found = [i for i in makers if self._is_valued(i, name, tensor)]
             at = found[-1] if found else makers[-1]
             for later in (m for m in makers if m > at):  # a branch added after it was compared
                 if not self._adds(later, at, name):
@@ -128,10 +121,6 @@ class Choice:
                 at = later
             return Answer(target, name, self._bound(name, at, makers), at, how)
         return None
-
-    def _is_valued(self, index: int, name: str, tensor: str) -> bool:
-        made = self.look.made.get(index, {}).get(name)
-        return made is not None and made.gradients == {tensor}
 
     def _adds(self, index: int, to: int, name: str) -> bool:
         match self.reading.statements[index].node:

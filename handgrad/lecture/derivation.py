@@ -30,6 +30,8 @@ class Setup:
             for name in made.keys() & values:
                 if name in made[name].values:
                     computed.add(name)
+                    if index < reading.first_answer:  # what went before was about something else
+                        self.formulas.pop(name, None)
                 elif name in computed | self.formulas.keys():
                     own.add(name)
                 else:

@@ -14,13 +14,10 @@ _CALL = "__handgrad_look__"
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A tensor that a statement made: the names of the course's values that it equals, and of those
-    whose gradients it equals.
-    """
+    """A tensor that a statement made, with the names of the course's values that it equals."""
 
     shape: tuple[int, ...]
     values: frozenset[str]
-    gradients: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +33,6 @@ class Look:
                 values = self.made[index][name].values
                 return name if name in values else min(values, default="")
         return ""
-
-    def is_as_given(self, index: int, names: frozenset[str]) -> bool:
-        """Whether all these names came to the values that the course gives them."""
-        made = self.made.get(index, {})
-        return all(name in made[name].values for name in names if name in made)
 
 
 def cells(prefix: Sequence[Cell], statements: Mapping[int, str]) -> tuple[Cell, ...]:
@@ -67,8 +59,8 @@ def seen(listed: Sequence[Cell], evidence: Evidence) -> Look:
     return Look(made)
 
 
-def _made(shape: Sequence[int], values: Sequence[str], gradients: Sequence[str]) -> Made:
-    return Made(tuple(map(int, shape)), frozenset(map(str, values)), frozenset(map(str, gradients)))
+def _made(shape: Sequence[int], values: Sequence[str]) -> Made:
+    return Made(tuple(map(int, shape)), frozenset(map(str, values)))
 
 
 def _given(index: int, source: str) -> Cell:

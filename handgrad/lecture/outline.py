@@ -1,10 +1,11 @@
 """What a released notebook gives its reader before the first answer, and which answers it asks for."""
 
 import ast
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from handgrad.lecture.effects import changed, pairs
+from handgrad.lecture.effects import changed, names_in, pairs
 from handgrad.lecture.statements import opened
 from handgrad.notebooks.matching import slots_of
 
@@ -17,13 +18,14 @@ class Outline:
     """The names that are there when the first answer is written, and what its forward pass makes.
 
     `answers` are the solution cells' grade ids in order; `values` are made by the cells tagged `forward`,
-    in order. `function` is the head of the function that the answer is, where it is one, with its
-    `parameters` and what it `returns`.
+    in order, from their `inputs`. `function` is the head of the function that the answer is, where it is
+    one, with its `parameters` and what it `returns`.
     """
 
     answers: tuple[str, ...]
     given: frozenset[str]
     values: tuple[str, ...]
+    inputs: Mapping[str, frozenset[str]]
     function: str = ""
     parameters: tuple[str, ...] = ()
     returns: tuple[str, ...] = ()
@@ -31,7 +33,8 @@ class Outline:
 
 def outline(released: "NotebookNode") -> Outline:
     """Read a released notebook; its text is trusted to be Python."""
-    answers, given, values, stub = list[str](), set[str](), list[str](), ""
+    answers, given, stub = list[str](), set[str](), ""
+    values: dict[str, frozenset[str]] = {}
     for slot in slots_of(released):
         if slot.cell_type != "code":
             continue
@@ -42,21 +45,22 @@ def outline(released: "NotebookNode") -> Outline:
             body = list(opened(ast.parse(slot.cell.source).body))
             given = given.union(*map(changed, body))
             if "forward" in slot.cell.metadata.get("tags", []):
-                values += [name for node in body for name in _made(node)]
+                values |= {name: names_in(value) for node in body for name, value in _made(node)}
     head, parameters, returns = _function(stub)
     return Outline(
         tuple(answers),
         frozenset(given | set(parameters)),
-        tuple(dict.fromkeys(values)),
+        tuple(values),
+        values,
         head,
         parameters,
         returns,
     )
 
 
-def _made(node: ast.stmt) -> list[str]:
-    body = node.body if isinstance(node, ast.FunctionDef) else [node]
-    return [name for each in body for name, _ in pairs(each)]
+def _made(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
+    for each in node.body if isinstance(node, ast.FunctionDef) else [node]:
+        yield from pairs(each)
 
 
 def _function(source: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:

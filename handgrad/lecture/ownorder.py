@@ -151,16 +151,20 @@ class _Writer:
     # ---- what cannot be told
 
     def _doubts(self, lesson: Lesson) -> Iterator[tuple[str, Note]]:
-        """Gradients that are not found although something unknown is compared."""
-        if lesson.outline.function:
+        """Gradients through a line of the forward pass that is another one here, and those that are not
+        found although something unknown is compared.
+        """
+        if lesson is not self.first:
             return
-        missing = [
-            t for t in lesson.outline.answers if t not in self.choice.answers[lesson.notebook]
-        ]
-        if self.choice.unknown and lesson is self.first:
+        outline, syllabus = lesson.outline, self.reading.syllabus
+        if self.choice.unknown:
             cells = sorted({int(self.reading.at(c.statement)) for c in self.choice.unknown})
             note = Note("lecture_unknown", {"cells": ", ".join(map(str, cells))})
-            yield from ((target, note) for target in missing)
+            answers = self.choice.answers[lesson.notebook]
+            yield from ((target, note) for target in outline.answers if target not in answers)
+        for name, index in self.setup.formulas.items():
+            for tensor in outline.inputs.get(name, ()):
+                yield syllabus.gradient(tensor), self._formula(name, index)
 
 
 def _sources(pieces: Sequence[Piece]) -> Iterator[Note]:

@@ -12,17 +12,14 @@ import torch
 class Recorder:
     """Called after each statement with its number; writes what that made as one line of JSON.
 
-    `made` holds by name: the `shape`, and the names of the course's values (`values`), and of those
-    whose gradient (`gradients`) it equals. Where a name of the course came to another value, the
-    course's is put back.
+    `made` holds by name the `shape`, and the names of the course's `values` that it equals. Where a name
+    of the course came to another value, the course's is put back.
     """
 
     def __init__(self, namespace: dict[str, Any]) -> None:
         tensors = {n: v for n, v in namespace.items() if isinstance(v, torch.Tensor)}
-        grads = {n: v.grad for n, v in tensors.items() if v.is_floating_point()}
         self._namespace = namespace
         self._course = {name: value.detach().clone() for name, value in tensors.items()}
-        self._grads = {n: g.clone() for n, g in grads.items() if g is not None and _is_seen(g)}
         self._seen = {name: (value, value._version) for name, value in tensors.items()}
 
     def __call__(self, number: int) -> None:
@@ -42,13 +39,7 @@ class Recorder:
         return {
             "shape": list(value.shape),
             "values": [name for name, known in self._course.items() if _is_as(value, known)],
-            "gradients": [name for name, known in self._grads.items() if _is_as(value, known)],
         }
-
-
-def _is_seen(gradient: torch.Tensor) -> bool:
-    """Whether the gradient is more than rounding noise."""
-    return bool(gradient.abs().max() > 1e-6)
 
 
 def _is_as(value: torch.Tensor, known: torch.Tensor) -> bool:
