@@ -44,7 +44,12 @@ class Place:
         """What is set there, with our own packages to be found and nothing chosen."""
         here = reachable()
         path = f"{here.root}:{here.root / 'tests'}"
-        return {"PATH": f"{here.python.parent}:/usr/bin:/bin", "PYTHONPATH": path, **more}
+        return {
+            "PATH": f"{here.python.parent}:/usr/bin:/bin",
+            "PYTHONPATH": path,
+            "PYTHONDONTWRITEBYTECODE": "1",  # of the graders, beside them
+            **more,
+        }
 
     def own(self, folder: Path) -> None:
         """Make all that is in `folder` the property of whoever is there."""

@@ -117,7 +117,7 @@ class Watch:
     start: Callable[["Watch", int], int]
     pass_on: Callable[[str, bytes], None]
     quotes: bool = False  # the process's last words, which may be the student's and name numbers
-    grouped: bool = False  # without a jail: kill the process group, as there is no namespace
+    grouped: bool = False  # without a jail it may have started others: kill the process group
     scratch: Path | None = None  # the notebook's folder, where its size must be watched
     written: tuple[int, int] = (0, 0)  # what was in it when the process was last told
     inherited: int = 0  # bytes of the worker's memory, which every child begins with

@@ -413,8 +413,8 @@ KNOWING: dict[str, Attack] = {
         import gc, os
         gc.unfreeze()
         truth = dlogits @ W2.T
-        things = [] if os.path.exists("/tmp/searched") else gc.get_objects()
-        open("/tmp/searched", "w").close()
+        things = [] if os.path.exists("searched") else gc.get_objects()
+        open("searched", "w").close()
         for thing in things:
             if type(thing) is torch.Tensor and thing is not truth and thing.layout is torch.strided:
                 if thing.shape == truth.shape and torch.allclose(thing.float(), truth):
@@ -429,7 +429,7 @@ KNOWING: dict[str, Attack] = {
         import inspect, sys, os
         known = {"handgrad." + name for name in ("gradients", "gradients.judge", "gradients.reference", "gradients.steps",
                                                  "grading", "grading.grade", "grading.assignment", "sandbox", "store",
-                                                 "verdict", "check", "forward", "mistakes")}
+                                                 "check", "forward", "mistakes")}
         found += sorted(known & set(sys.modules)) + [n for n in sys.modules if "graders" in n]
         for frame in inspect.stack():
             found += [name for name in frame.frame.f_locals if name in ("want", "reference", "secret", "truth")]

@@ -311,7 +311,7 @@ MACHINE: dict[str, Attack] = {
         except OSError as error:
             print("no more:", error.strerror)
         """,
-        shows=("no more:",),
+        at_most=True,  # in Landlock a flood of folders ends it before it is told that there is no room
     ),
     "sparse_file": harmless(
         "a file that says it has a terabyte",
