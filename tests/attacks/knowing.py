@@ -438,7 +438,7 @@ KNOWING: dict[str, Attack] = {
         for name in known:
             try:
                 __import__(name)
-            except ImportError:
+            except (ImportError, OSError):
                 continue
             found.append(name)
         """,
