@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar, cast
 
 from handgrad.errors import LostError, TooLongError, UserError
+from handgrad.sandbox.launch import Scratch
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,7 +32,6 @@ _START = "\n".join(
         "main(Connection(int(sys.argv[1])))",
     )
 )
-_LEAVE_SECONDS = 5.0
 _START_SECONDS = 600.0  # importing torch from a cold disk, on a busy machine
 
 
@@ -216,13 +216,12 @@ class _Process:
 
     def close(self) -> None:
         """End it and let go of everything. It holds nothing that was not sent."""
-        self._connection.close()  # where it has no call in hand, it clears its sandbox away and leaves
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._popen.wait(_LEAVE_SECONDS if self.alive else 0)
         self._popen.kill()
         self._popen.wait()
+        Scratch.sweep()  # it had no time to clear its sandbox away
         assert self._popen.stdin is not None
         self._popen.stdin.close()
+        self._connection.close()
         self._said.close()
 
 

@@ -31,17 +31,22 @@ class Scratch:
 
     @classmethod
     def made(cls) -> "Scratch":
-        """Make one. Those of processes that were killed go first: the kernel has let go of their locks."""
-        here = Path(tempfile.gettempdir()).resolve()
-        for left in here.glob(f"{_LEFT}*"):
-            with suppress(OSError):
-                cls._locked(left).remove()
+        """Make one; those of processes that were killed go first."""
+        cls.sweep()
+        here = _temporary()
         fresh = Path(tempfile.mkdtemp(prefix="handgrad-", dir=here))
         with suppress(OSError):  # a disk that knows no locks: then nobody can sweep it either
             made = cls._locked(fresh)
             # Under this name only now, or another process could take it for one that was left.
             return cls(fresh.rename(here / fresh.name.replace("handgrad-", _LEFT)), made.lock)
         return cls(fresh, -1)
+
+    @classmethod
+    def sweep(cls) -> None:
+        """Remove the folders of processes that were killed: the kernel has let go of their locks."""
+        for left in _temporary().glob(f"{_LEFT}*"):
+            with suppress(OSError):
+                cls._locked(left).remove()
 
     @classmethod
     def _locked(cls, path: Path) -> "Scratch":
@@ -62,6 +67,10 @@ class Scratch:
         self.path.rmdir()
         if self.lock >= 0:
             os.close(self.lock)
+
+
+def _temporary() -> Path:
+    return Path(tempfile.gettempdir()).resolve()
 
 
 @dataclass(frozen=True, slots=True)
