@@ -52,6 +52,7 @@ class Pipeline:
         self.assignment = assignment
         self._sandbox = sandbox
         self._find = find
+        self._lecture = Lecture(assignment)
 
     def wait(self) -> None:
         """Wait until the sandbox is ready. Raises UserError where it cannot be."""
@@ -90,7 +91,7 @@ class Pipeline:
         """
         release = self.assignment.release
         for data in dict.fromkeys(submission.files.values()):
-            reading = lecture_in(data, self.assignment)
+            reading = self._lecture.reading(data)
             if reading is None:
                 continue
             # Here, as most submissions are the course's own notebooks.
@@ -106,22 +107,34 @@ class Pipeline:
                     yield stem, Notebook(own.prepared, problems, doubts=own.doubts)
 
 
+class Lecture:
+    """Tells whether a file is the notebook of the lecture that an assignment follows; made once for many."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._syllabus = lecture_of(assignment)
+        self._limits = assignment.settings.limits
+        self._slots = {stem: slots_of(each) for stem, each in assignment.release.items()}
+        self._known = {slot.grade_id for each in self._slots.values() for slot in each} - {""}
+
+    def reading(self, data: bytes) -> "Reading | None":
+        """A file's bytes as the lecture's own notebook; None where they are not that."""
+        if self._syllabus is None:
+            return None
+        try:
+            cells = parse(data, self._limits).cells
+        except UnreadableError:
+            return None  # it is said where the notebook is read as the course's
+        if {cell.grade_id for cell in cells} & self._known or meant("", cells, self._slots):
+            return None
+        from handgrad.lecture.reading import Reading
+
+        reading = Reading(cells, self._syllabus)
+        return reading if reading.is_of_the_lecture else None
+
+
 def lecture_in(data: bytes, assignment: Assignment) -> "Reading | None":
     """A file's bytes as the lecture's own notebook; None where they are not that."""
-    syllabus = lecture_of(assignment)
-    try:
-        cells = parse(data, assignment.settings.limits).cells
-    except UnreadableError:
-        return None  # it is said where the notebook is read as the course's
-    ids = {cell.grade_id for cell in cells}
-    slots = {stem: slots_of(notebook) for stem, notebook in assignment.release.items()}
-    known = {slot.grade_id for each in slots.values() for slot in each} - {""}
-    if syllabus is None or ids & known or meant("", cells, slots):
-        return None
-    from handgrad.lecture.reading import Reading
-
-    reading = Reading(cells, syllabus)
-    return reading if reading.is_of_the_lecture else None
+    return Lecture(assignment).reading(data)
 
 
 def lecture_of(assignment: Assignment) -> "Syllabus | None":
