@@ -279,9 +279,7 @@ def test_devices_pipes_and_links_in_a_folder_are_not_opened(course: Path) -> Non
     (folder / f"{TWO}.ipynb").symlink_to("/dev/zero")
     (folder / "timestamp.txt").unlink()
     (folder / "notes.txt").symlink_to(course / "gradebook.db")
-    started = time.monotonic()
-    summary = run(course, students=["in_time"])
-    assert time.monotonic() - started < 10
+    summary = run(course, students=["in_time"])  # who opened them would wait for ever
     assert summary.graded == 1
 
 
@@ -455,22 +453,27 @@ def test_killed_at_any_moment_the_next_run_ends_as_an_undisturbed_one(course: Pa
 def test_what_was_kept_before_a_kill_is_not_graded_again(course: Path) -> None:
     records = course / "reports/.results" / ASSIGNMENT
     dice = random.Random(8)
-    for round_ in range(8):
+
+    def kept() -> set[str]:
+        return {path.stem for path in records.glob("[!.]*.json")}
+
+    while len(before := kept()) < len(PEOPLE):
         # Each student only as slow as to be killed among them.
         pool = replay()
         pool.before = lambda _: time.sleep(0.05)
         child = forked(lambda pool=pool: run(course, pool))  # type: ignore[misc]
-        time.sleep(dice.uniform(0.1, 0.4))
+        while kept() == before and not os.waitid(
+            os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT
+        ):
+            time.sleep(0.01)
+        time.sleep(dice.uniform(0.0, 0.1))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        kept = {path.stem for path in records.glob("[!.]*.json")}
-        if len(kept) == len(PEOPLE):
-            break
-        assert round_ < 7, "it got nowhere"
+        assert (now := kept()) > before, "it got nowhere"
         pool = replay()
         pool.before = stop_after(1)
         run(course, pool)
-        assert not kept & set(pool.asked)
+        assert not now & set(pool.asked)
     assert run(course).left == 0
     assert rows(course) == rows(graded_class().root)
 
@@ -550,7 +553,7 @@ def test_a_real_run_that_is_killed_leaves_no_process_and_is_taken_up_again(cours
         assert first.poll() is None, "it ended before it was killed"
     first.kill()
     first.wait()
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert alive == []
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

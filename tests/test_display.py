@@ -150,9 +150,9 @@ def test_what_is_fenced_cannot_leave_its_fence() -> None:
 
 def test_a_text_of_any_length_is_shown_in_time() -> None:
     for piece in ("[", "*a ", "![", "<", "> ", "[a](", "`", "$", "|a", "<!--", "_a", "\\begin{a}"):
-        started = time.perf_counter()
+        started = time.process_time()
         cleaned = clean_markdown(piece * MAX_MARKDOWN)
-        assert time.perf_counter() - started < 3, piece
+        assert time.process_time() - started < 3, piece
         assert len(cleaned) < 2 * MAX_MARKDOWN + 100
 
 

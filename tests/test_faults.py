@@ -78,7 +78,7 @@ def test_nbgrader_killed_at_any_moment_is_taken_up_again(course: Path) -> None:
         family = psutil.Process(run.pid).children(recursive=True) if run.poll() is None else []
         run.kill()
         killed += run.wait() < 0
-        _, alive = psutil.wait_procs(family, timeout=10)
+        _, alive = psutil.wait_procs(family, timeout=60)
         assert alive == []
         if killed == 4:
             break

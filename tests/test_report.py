@@ -4,7 +4,6 @@ import csv
 import datetime
 import io
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -337,19 +336,18 @@ def test_the_policy_lets_no_other_script_run(opened: Callable[..., Page]) -> Non
     assert opened(page.replace("src=x", "")).evaluate("window.hacked ?? null") is None
 
 
-def test_a_thousand_students_open_in_under_a_second(opened: Callable[..., Page]) -> None:
+def test_a_thousand_students_cost_the_browser_less_than_a_second(
+    opened: Callable[..., Page],
+) -> None:
     page = html(report(*classroom(1000)), "en")
-    opened(page)  # the first one also starts a renderer
-    best = 9.0
-    for _ in range(3):  # other work on the machine is not the page's fault
-        tab = opened(page)
-        start = time.perf_counter()
-        tab.reload()
-        tab.evaluate(
-            "() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))"
-        )
-        best = min(best, time.perf_counter() - start)
-    assert best < 1.0
+    tab = opened(page)
+    session = tab.context.new_cdp_session(tab)
+    # Of processor time: other work on the machine is not the page's fault.
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    tab.reload()
+    tab.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
+    told = session.send("Performance.getMetrics")["metrics"]
+    assert 0 < {one["name"]: one["value"] for one in told}["TaskDuration"] < 1.0
     assert tab.locator("#students tbody tr").count() == 1000
 
 

@@ -498,7 +498,7 @@ def _run_here(place: Path, code: str) -> str:
 
 def _processes() -> set[int]:
     """Processes below this one; those that have just been killed are given a moment."""
-    for _ in range(50):
+    for _ in range(600):
         below = psutil.Process().children(recursive=True)
         if all(p.status() != psutil.STATUS_ZOMBIE for p in below if p.is_running()):
             break

@@ -133,22 +133,22 @@ NO_NOTEBOOKS = {
 
 @pytest.mark.parametrize(("data", "fact"), NO_NOTEBOOKS.values(), ids=NO_NOTEBOOKS)
 def test_what_is_no_notebook_gives_one_clear_error(data: bytes, fact: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(UnreadableError) as caught:
         read(data, release())
     said = reason(caught.value.why, "en")
     assert any(part in said for part in fact.split("|"))
     assert len(said) < 300
     assert "\n" not in said
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_a_file_of_200_mb_is_refused_before_it_is_parsed() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(UnreadableError) as caught:
         read(b"[" * (200 * 2**20), release())
     assert caught.value.why == Note("too_large_file", {"size": "200", "limit": "50"})
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_the_limit_of_size_is_the_assignments() -> None:
@@ -158,10 +158,10 @@ def test_the_limit_of_size_is_the_assignments() -> None:
 
 
 def test_an_unclosed_string_of_escapes_takes_no_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(UnreadableError):
         read(b'{"cells": "' + b'\\"' * (8 * 2**20), release())
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 # ------------------------------------------------------------------------- files that can be put right

@@ -149,7 +149,7 @@ def test_processes_end_with_their_parent(how: signal.Signals) -> None:
     time.sleep(0.3)
     parent.send_signal(how)
     parent.wait()
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert alive == []
 
 
