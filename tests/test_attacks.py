@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from attacks import CORPUS
+from attacks import CORPUS, Attack
 from attacks.classroom import (
     HONEST,
     NAME,
@@ -45,15 +45,26 @@ class Siege:
 
 
 @pytest.fixture(scope="module")
-def siege(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
-    """One run over each class, all at once, as most attackers have the grader wait."""
+def siege(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Siege]:
+    """One run over each class, all at once, as most attackers have the grader wait.
+
+    With `-k` only the attackers that are asked for hand in.
+    """
+    calls = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    asked = {call["name"] for call in calls if call.get("name") in CORPUS}
     made = make_course(tmp_path_factory.mktemp("made") / "course")
     with ExitStack() as folders:
         with adopted() as left_over, ThreadPoolExecutor(sum(CLASSES.values())) as pool:
             runs = {
                 place: [
                     pool.submit(
-                        besieged, made, folders.enter_context(PLACES[place].folder()), place, number
+                        besieged,
+                        made,
+                        folders.enter_context(PLACES[place].folder()),
+                        place,
+                        {name: CORPUS[name] for name in [*CORPUS][number::count] if name in asked},
                     )
                     for number in range(count)
                 ]
@@ -63,12 +74,11 @@ def siege(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
         yield Siege(classes, tuple(left_over))
 
 
-def besieged(made: Path, base: Path, place: str, number: int) -> Results:
+def besieged(made: Path, base: Path, place: str, some: Mapping[str, Attack]) -> Results:
     """Hand a part of the corpus in at a copy of the course, and have it graded in a place."""
     shutil.copytree(made, base / "course")
     with scene(base) as (here, callers):
-        some = [*CORPUS][number :: CLASSES[place]]
-        hand_in({name: CORPUS[name] for name in some}, here)
+        hand_in(some, here)
         seen = run(here, PLACES[place], *(GRADE if CLASSES[place] == 1 else AUTOGRADE))
         return Results.of(here, seen, callers.found)
 
@@ -139,6 +149,7 @@ def test_an_attack_earns_what_is_honest_and_is_seen(
     wrong += [f"does not read {code!r}" for code in attack.reads if code not in seen]
     shown = graded.notebooks(student)
     wrong += [f"does not show {text!r}" for text in attack.shows if text not in shown]
+    wrong += [f"says {text!r}" for text in attack.unsaid if text in shown]
     live = graded.live(student) if attack.hides else ""
     wrong += [f"shows {text!r}" for text in attack.hides if text in live]
     assert not wrong, "\n".join([*wrong, f"It reads {sorted(seen)}"])

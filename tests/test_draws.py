@@ -1,7 +1,5 @@
 """Each hand-in is graded with numbers that its code alone decides, and nobody can foretell."""
 
-import base64
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,28 +8,16 @@ from pathlib import Path
 import nbformat
 import pytest
 from attacks.judgement import ZERO
+from attacks.typed import SOURCE, draw_of, typed
 from pool import Grader, grader
 
 from demo.classroom import ONE
 from handgrad.assignment.assignment import Assignment
 from handgrad.doors.check import check
 from handgrad.gradients.scenarios import DRAWS
-from handgrad.grading.selfcheck import edited
 from handgrad.notebooks.submission import read
 
 ROOT = Path(__file__).parents[1]
-SOURCE = ROOT / "source" / "backprop" / f"{ONE}.ipynb"
-
-TYPED_IN = """
-import base64, json
-# {nonce}
-TABLE = json.loads({table!r})
-
-def typed_in(name):
-    shape, data = TABLE.get(str(seed), TABLE[next(iter(TABLE))])[name]
-    return torch.frombuffer(bytearray(base64.b64decode(data)), dtype=torch.float32).view(shape)
-
-"""
 
 
 @pytest.fixture(scope="module")
@@ -43,31 +29,6 @@ def assignment() -> Assignment:
 def by() -> Iterator[Grader]:
     with grader(ROOT, "backprop", ONE) as started:
         yield started
-
-
-def typed(assignment: Assignment, draw: int, nonce: int) -> bytes:
-    """A notebook that types in what every gradient is with the numbers of this draw."""
-    scenarios = assignment.judges[ONE].scenarios.drawn(draw)
-    table = {
-        str(reference.parameters["seed"]): {
-            variable: [
-                list(target.want.shape),
-                base64.b64encode(target.want.float().numpy().tobytes()).decode(),
-            ]
-            for variable, target in reference.targets.items()
-        }
-        for reference in scenarios.references.values()
-    }
-    first, *others = scenarios.steps
-    begin = TYPED_IN.format(nonce=nonce, table=json.dumps(table))
-    answers = {name: f"{name} = typed_in({name!r})" for name in others}
-    answers[first] = f"{begin}{first} = typed_in({first!r})"
-    return edited(json.loads(SOURCE.read_text(encoding="utf-8")), answers)
-
-
-def draw_of(assignment: Assignment, data: bytes) -> int:
-    cells = read(data, assignment.release[ONE], assignment.settings.limits).cells
-    return assignment.judges[ONE].scenarios.draw_of(cells)
 
 
 def test_numbers_of_one_hand_in_earn_nothing_in_another(assignment: Assignment, by: Grader) -> None:

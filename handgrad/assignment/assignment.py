@@ -1,7 +1,6 @@
 """One assignment of a course: its released notebooks, its graders' declarations, its settings."""
 
 import hashlib
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -9,11 +8,12 @@ from importlib import resources
 from pathlib import Path
 from typing import cast
 
-from handgrad import __version__, atomic
+from handgrad import __version__
 from handgrad.assignment.beside import load_module
 from handgrad.assignment.declared import Declared
 from handgrad.assignment.exercises import Exercises, has_forward
 from handgrad.assignment.refusals import flaws, warnings
+from handgrad.assignment.seed import fresh, secret_of
 from handgrad.errors import UserError
 from handgrad.gradients.exercise import Exercise, Mistake
 from handgrad.gradients.judge import Judge
@@ -49,8 +49,8 @@ class Assignment:
     def load(cls, root: Path, name: str) -> "Assignment":
         """Read assignment `name` of the course at `root`.
 
-        Its secret seed is made on first use and kept in `graders/<name>/seed`. Raises UserError where
-        the assignment is unknown, not released, or its graders cannot be read.
+        Its secret seed is that of `seed.secret_of`. Raises UserError where the assignment is unknown,
+        not released, or its graders cannot be read.
         """
         graders, release = root / "graders" / name, root / "release" / name
         known = names(root)
@@ -66,7 +66,7 @@ class Assignment:
                 "nothing is released there",
                 f"Run `nbgrader generate_assignment {name}`.",
             )
-        return cls._read(name, graders, release, _kept_secret(graders / "seed"))
+        return cls._read(name, graders, release, secret_of(graders))
 
     @classmethod
     def source(cls, root: Path, name: str) -> "Assignment":
@@ -75,14 +75,16 @@ class Assignment:
 
     @classmethod
     def packaged(cls, name: str) -> "Assignment":
-        """The copy that came with the package, for self-study; its hidden runs are drawn anew each time."""
+        """The copy that came with the package, for self-study; without a seed of `seed.VARIABLE` its hidden
+        runs are drawn anew each time.
+        """
         here = Path(str(resources.files("handgrad"))) / "courses"
         if not (here / "graders" / name).is_dir():
             here = Path(str(resources.files("handgrad"))).parent  # an editable installation
         graders = here / "graders" / name
         if not graders.is_dir():
             raise UserError(name, "this package brings no such assignment", "Check the spelling.")
-        return cls._read(name, graders, here / "release" / name, secrets.token_hex(16))
+        return cls._read(name, graders, here / "release" / name, fresh())
 
     def examined(self, stem: str) -> Iterator[UserError | str]:
         """What is wrong with one notebook, and as text what is allowed and hides mistakes."""
@@ -209,16 +211,6 @@ def _mistakes(graders: Path, stems: Sequence[str]) -> Mapping[str, tuple[Mistake
 def _notebook(path: Path) -> NotebookNode:
     # Without nbformat.read's validation: the release is ours and was validated when it was made.
     return cast(NotebookNode, nbjson.reads(path.read_text(encoding="utf-8")))  # type: ignore[no-untyped-call]
-
-
-def _kept_secret(path: Path) -> str:
-    """The seed of an assignment; the first who asks for it makes it, and everybody else reads it."""
-    if not path.exists():
-        atomic.create(path, secrets.token_hex(16).encode() + b"\n", 0o600)
-    secret = path.read_text(encoding="ascii").strip()
-    if not secret:
-        raise UserError(str(path), "the secret seed is empty", "Delete the file: it is made anew.")
-    return secret
 
 
 def _digest(paths: Sequence[Path]) -> str:

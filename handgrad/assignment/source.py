@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from handgrad.assignment.seed import secret_of
 from handgrad.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,12 +30,14 @@ class Source:
         assignment = Assignment.load(self.root, self.name)
         return assignment.only(*self.only) if self.only else assignment
 
-    def files(self) -> Iterator[tuple[str, Path]]:
+    def files(self) -> Iterator[tuple[str, bytes]]:
         """All that grading needs of the course, by its path there: release, graders, settings and seed."""
         for step in ("release", "graders"):
             for path in sorted((self.root / step / self.name).glob("*")):
-                if path.is_file():
-                    yield f"{step}/{self.name}/{path.name}", path
+                if path.is_file() and path.name != "seed":
+                    yield f"{step}/{self.name}/{path.name}", path.read_bytes()
+        secret = secret_of(self.root / "graders" / self.name)
+        yield f"graders/{self.name}/seed", secret.encode()
 
 
 @dataclass(frozen=True, slots=True)

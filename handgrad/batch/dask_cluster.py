@@ -307,8 +307,10 @@ def packed(source: Source) -> bytes:
         Assignment.load(source.root, source.name)  # says what is wrong, or draws the seed
     parcel = io.BytesIO()
     with tarfile.open(fileobj=parcel, mode="w:gz") as tar:
-        for name, path in source.files():
-            tar.add(path.resolve(), name)
+        for name, data in source.files():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
     return parcel.getvalue()
 
 

@@ -1,10 +1,9 @@
 """One notebook or one submission, marked on its own: no gradebook, no course needed."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -27,9 +26,6 @@ from handgrad.sandbox.launch import Launched
 from handgrad.settings import Settings
 from handgrad.verdict import Note, Report, Verdict
 
-SEED = (
-    "HANDGRAD_SEED"  # the environment variable that holds an assignment's seed where no file should
-)
 PACKAGED = "backprop"  # what the package brings for those who have no course
 
 
@@ -122,11 +118,6 @@ def _assignment(course: Path | None, name: str) -> Assignment:
 
 
 def _assignments(course: Path | None, name: str) -> list[Assignment]:
-    found, seed = _read(course, name), os.environ.get(SEED)
-    return [replace(each, secret=seed) for each in found] if seed else found
-
-
-def _read(course: Path | None, name: str) -> list[Assignment]:
     if course is None:
         return [Assignment.packaged(name or PACKAGED)]
     known = [name] if name else names(course)

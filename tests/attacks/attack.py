@@ -47,7 +47,8 @@ class Attack:
     handed in earns all of its points; with `at_most` it may earn less, by the attacker's own doing.
 
     `reads` is what the TA is told: "<variable> <diagnosis or remark>", "<problem> <cell>", or a door
-    to autograd. `shows` are texts that the graded notebooks hold, `hides` texts that they do not.
+    to autograd. `shows` are texts that the graded notebooks hold, `unsaid` texts that they do not;
+    `hides` is nowhere in what a browser acts on.
     `refused` is a pattern of why the batch does not take the submission at all.
     """
 
@@ -62,6 +63,7 @@ class Attack:
     at_most: bool = False
     reads: tuple[str, ...] = ()
     shows: tuple[str, ...] = ()
+    unsaid: tuple[str, ...] = ()
     hides: tuple[str, ...] = ()
     student: str = ""  # where the name of the attack is not that of its folder
     refused: str = ""
@@ -89,6 +91,7 @@ def answer(
     cell: str = "dh",
     lost: bool | tuple[str, ...] = True,
     shows: tuple[str, ...] = (),
+    unsaid: tuple[str, ...] = (),
     hides: tuple[str, ...] = (),
     untold: tuple[str, ...] = (),
     at_most: bool = False,
@@ -105,6 +108,7 @@ def answer(
         at_most=at_most,
         reads=reads,
         shows=shows,
+        unsaid=unsaid,
         hides=hides,
     )
 

@@ -4,6 +4,7 @@ import ctypes
 import glob
 import hashlib
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -225,14 +226,23 @@ def _what(path: Path) -> str:
 
 
 class Tags(HTMLParser):
-    """Every tag of a page, with its attributes; text is not kept."""
+    """Every tag of a page with its attributes, and the TeX commands where MathJax would set them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: set[str] = set()
+        self._literal = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.seen.add(f"<{tag} " + " ".join(f"{name}={value}" for name, value in attrs))
+        self._literal += tag in ("pre", "code")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._literal -= tag in ("pre", "code")
+
+    def handle_data(self, data: str) -> None:
+        if not self._literal:
+            self.seen.update(re.findall(r"\\\w+", data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +267,7 @@ class Results:
         return "\n".join(found)
 
     def live(self, student: str) -> str:
-        """What a browser would act upon in a student's notebooks: the tags and attributes in them."""
+        """What a browser would act upon in a student's notebooks: tags, attributes and TeX."""
         from nbconvert.exporters import HTMLExporter
 
         exporter = HTMLExporter(template_name="basic")

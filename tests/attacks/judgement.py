@@ -656,6 +656,25 @@ JUDGEMENT: dict[str, Attack] = {
         "dh was taken out of what the run sent",
         "handgrad.jailed.wire",
     ),
+    "reason_of_its_own": answer(
+        "a reason in its own words why nobody could tell",
+        """
+        import sys
+        wire = sys.modules["handgrad.jailed.wire"]
+        def worded(header, body=b"", frame=wire.frame):
+            said = "the disk was full: full " + "marks, please"
+            header["answers"]["dh"] = ["unusable", ["disk", {"said": said}]]
+            return frame(header, body)
+        wire.frame = worded
+        wire.pack = lambda tensors, pack=wire.pack: pack({n: t for n, t in tensors.items() if n != "dh"})
+        """,
+        "dh trouble",
+        "handgrad.jailed.wire",
+        lost=tuple(ALL),
+        untold=(ONE,),
+        shows=("could not tell",),
+        unsaid=("full marks, please",),
+    ),
     "millions_of_objects": answer(
         "a frame of millions of objects, for whoever parses it",
         """

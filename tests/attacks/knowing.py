@@ -3,14 +3,23 @@
 import base64
 from pathlib import Path
 
-from attacks.attack import ONE, TWO, Attack, Notebooks, answer, code
+from attacks.attack import ONE, TWO, Attack, Notebooks, Scene, answer, code
+from attacks.judgement import ALL, ZERO, gone
+from attacks.typed import typed_for_another
 from demo.classroom import PASTED, Course, edited, pasted
+from handgrad.assignment.assignment import Assignment
 
 
 def paste(notebooks: Notebooks) -> None:
     """Run the solution with the public seed and write down what came out."""
     course = Course.read(Path(__file__).parents[2], "backprop")
     notebooks[ONE] = edited(notebooks[ONE], pasted(course)[ONE])
+
+
+def type_in(folder: Path, scene: Scene) -> None:
+    """As if whoever handed in before had carried the numbers out."""
+    assignment = Assignment.load(scene.course, "backprop").only(ONE)
+    (folder / f"{ONE}.ipynb").write_bytes(typed_for_another(assignment))
 
 
 # Searches for what would be worth knowing and says what it found; finding costs the mark.
@@ -300,7 +309,7 @@ KNOWING: dict[str, Attack] = {
         dh = dlogits @ W2.T
         """,
         "dh raised",
-        hides=("hidden-seed-",),
+        unsaid=("hidden-seed-",),
     ),
     "innocent_words": answer(
         "honest words that look like doors: nobody is accused",
@@ -339,6 +348,13 @@ KNOWING: dict[str, Attack] = {
         edit=paste,
         lost=frozenset(f"{ONE}/{name}" for name in PASTED),
         reads=("dlogits constant",),
+    ),
+    "pasted_hidden_numbers": Attack(
+        "the hidden numbers that another hand-in met, for everything",
+        files=type_in,
+        stems=(ONE,),
+        lost=gone(*sorted(set(ALL) - ZERO)),
+        at_most=True,
     ),
     "right_for_the_public_seed": answer(
         "right where the seed is the notebook's own",

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from attacks.attack import FOUR, ONE, THREE, TWO, Attack, Scene, answer, code
-from attacks.judgement import extra, on
+from attacks.judgement import both, extra, on
 
 NO_ID = "this cannot be a student's (id|folder): .* letters, digits"
 RIGHT = """
@@ -324,6 +324,20 @@ MACHINE: dict[str, Attack] = {
         """,
         shows=("no more:",),
     ),
+    "memory_without_a_name": harmless(
+        "memory that is shared with nobody, which no limit on a process's own counts",
+        """
+        import mmap
+        hoard = []
+        try:
+            for _ in range(32):
+                hoard.append(mmap.mmap(-1, 1 << 28))
+                hoard[-1].write(bytes(1 << 28))
+        except OSError as error:
+            print("no more:", error.strerror)
+        """,
+        shows=("no more:",),
+    ),
     "shared_memory": harmless(
         "memory that no limit on memory counts",
         """
@@ -387,6 +401,13 @@ MACHINE: dict[str, Attack] = {
         ).replace(
             'attempt("chown", lambda: os.chown("/tmp", 0, 0) if os.getuid() else None)\n', ""
         ),
+    ),
+    "spares_itself": tries(
+        "would be the last to go when memory runs out",
+        """
+        for least in ("-1000", "-1", "0"):
+            attempt(least, lambda: open("/proc/self/oom_score_adj", "w").write(least))
+        """,
     ),
     "links_to_valuables": Attack(
         "links beside the notebook, for a grader that copies what they lead to",
@@ -512,6 +533,33 @@ MACHINE: dict[str, Attack] = {
         },
         stems=(ONE,),
         hides=UNSAFE,
+    ),
+    "tex_in_outputs": harmless(
+        "formulas that link, load or run, in every kind of output",
+        """
+        from IPython.display import HTML, Latex, Markdown, Math, display
+        for tex in ("\\\\href{javascript:alert(1)}{x}", "\\\\require{html} \\\\class{MathJax}{x}",
+                    "\\\\def\\\\x{\\\\x\\\\x}\\\\x"):
+            display(Markdown(f"${tex}$"), HTML(f"<p>\\\\({tex}\\\\)</p>"), Latex(f"${tex}$"), Math(tex))
+        """,
+        hides=("\\href", "\\require", "\\class", "\\def"),
+    ),
+    "markdown_that_takes_long": Attack(
+        "texts that take a reader of Markdown longer the longer they are, in many cells",
+        edit=on(
+            TWO,
+            both(
+                *[
+                    extra(
+                        'from IPython.display import Markdown\nfor _ in range(3): display(Markdown("[](" * 6600))',
+                        before="dlogits",
+                    )
+                ]
+                * 12
+            ),
+        ),
+        stems=(TWO,),
+        shows=("longer than what one submission may show",),
     ),
     "id_is_a_formula": Attack(
         "an id that a spreadsheet obeys",
