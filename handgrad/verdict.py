@@ -33,13 +33,15 @@ class Note:
 class ErrorPicture:
     """Where a wrong gradient of the right shape differs: (got - want) / scale, at most 64 x 64 cells.
 
-    `rows`/`columns` are the true sizes; `step` is how many entries one cell of the picture covers.
+    `rows`/`columns` are the true sizes; `step` is how many entries one cell of the picture covers. `axes`
+    are the names of more than two axes, of which all but the first are folded into the columns.
     """
 
     values: tuple[tuple[float, ...], ...]
     rows: int
     columns: int
     step: tuple[int, int] = (1, 1)
+    axes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

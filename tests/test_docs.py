@@ -379,8 +379,9 @@ def test_every_command_of_a_page_works_in_the_order_of_the_page(
 def test_authors_find_every_name_of_a_mistake_and_no_other() -> None:
     text = (ROOT / "docs" / "authors.md").read_text(encoding="utf-8")
     table = text.split("## What a mistake is called")[1].split("\n## ")[0]
-    code = (ROOT / "handgrad" / "gradients" / "diagnose.py").read_text(encoding="utf-8")
-    named = {*re.findall(r'Note\("(\w+)"', code), "unspread"}
+    modules = [ROOT / "handgrad" / "gradients" / f"{n}.py" for n in ("diagnose", "hypotheses")]
+    code = "".join(module.read_text(encoding="utf-8") for module in modules)
+    named = {*re.findall(r'(?:Note|Scaled)\("(\w+)"', code), "unspread"}
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.M)) == named
 
 

@@ -1,11 +1,14 @@
 """Verdicts on a network the engine has never heard of: attention with layer normalisation."""
 
+from dataclasses import replace
+
 import attention
 import pytest
 from hand import findings, judged
 
 from handgrad.assignment.declared import Declared
 from handgrad.evidence import Evidence
+from handgrad.gradients.exercise import Mistake
 from handgrad.gradients.judge import Judge
 from handgrad.gradients.lookup import Answers
 from handgrad.gradients.scenarios import Scenarios, seed_for
@@ -45,7 +48,12 @@ SLIPS = {
     "wrong axis": ("dinv", "dinv = (centred * dnormed).sum(0)", "wrong_axis", {"axis": "0"}),
     "mean for sum": ("dinv", "dinv = (centred * dnormed).mean(1)", "mean_for_sum", {"axis": "1"}),
     "epsilon": ("dvar", "dvar = -0.5 * var**-1.5 * dinv", "eps", {"name": "eps"}),
-    "a constant factor": ("dq", "dq = dscores @ key / width", "largest_error", {}),
+    "a square root": (
+        "dq",
+        "dq = dscores @ key / width",
+        "factor",
+        {"factor": "1/width**0.5"},
+    ),
     "half": ("dvar", "dvar = -(var + eps) ** -1.5 * dinv", "factor", {"factor": "2"}),
     "another value": (
         "dWv",
@@ -112,6 +120,14 @@ def test_a_hypothesis_that_a_library_s_step_cannot_compute_explains_nothing():
     judge = Judge(Scenarios("linear", exercise, {}, "s"), Settings())
     assert [note.code for note in judged(judge, answers)["db"].diagnoses] == ["sign"]
     assert judged(judge, {**answers, "db": "db = dy"})["db"].verdict is Verdict.WRONG
+
+
+def test_a_listed_mistake_that_cannot_be_computed_explains_nothing():
+    listed = Mistake("q", {"en": "odd"}, lambda v, u, k: u["no_such_name"], {"en": "?"})
+    exercise = replace(attention.EXERCISE, mistakes=(listed,))
+    judge = Judge(Scenarios("attention", exercise, {}, "s"), Settings())
+    found = judged(judge, {**attention.SOLUTION, "dq": "dq = -dscores @ key / width**0.5"})
+    assert [note.code for note in found["dq"].diagnoses] == ["sign"]
 
 
 def test_a_right_answer_that_loses_digits_within_its_step_is_right():

@@ -4,8 +4,10 @@ import base64
 import io
 
 import pytest
+import torch
 from PIL import Image
 
+from handgrad.gradients.residual import residual
 from handgrad.pages.picture import describe, draw_error
 from handgrad.verdict import ErrorPicture
 
@@ -44,6 +46,15 @@ SOME = [[0.3 if (3 * i + 5 * j) % 7 < 3 else 0.0 for j in range(8)] for i in ran
 )
 def test_the_pattern_is_told_in_words(rows: Rows, told: str) -> None:
     assert told in describe(picture(rows), "en")[0]
+
+
+def test_more_than_two_axes_are_named_in_the_reader_s_language() -> None:
+    values = torch.ones(2, 3, 4)
+    axes = ("example", "position", "embedding")
+    drawn = residual(values, 0 * values, 1.0, axes)
+    assert "example, position, embedding" in draw_error("demb", drawn, "en").key
+    assert "样本, " in draw_error("demb", drawn, "zh").key
+    assert not residual(values[0], 0 * values[0], 1.0, axes[1:]).axes
 
 
 def test_one_sign_is_told() -> None:

@@ -93,3 +93,7 @@ class Exercise:
     mistakes: tuple[Mistake, ...] = ()
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     shortened: tuple[str, ...] = ()
+
+    def axes_of(self, name: str, count: int) -> tuple[str, ...]:
+        """What people call the axes of a value that has so many."""
+        return (*self.axes.get(name, ()), *(f"axis {axis}" for axis in range(count)))[:count]

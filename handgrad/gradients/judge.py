@@ -5,7 +5,7 @@ looked at twice: as the notebook runs, and with random upstream gradients in the
 own, so that it stands by itself. Right alone and wrong in the chain is a right step with a wrong input.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from handgrad.evidence import Answer
-from handgrad.gradients.compare import Comparison, compare
+from handgrad.gradients.compare import Comparison, compare, shaped
 from handgrad.gradients.diagnose import Diagnosis, Sighting
 from handgrad.gradients.lookup import Answers
-from handgrad.gradients.reference import wanted
+from handgrad.gradients.reference import Point, wanted
 from handgrad.gradients.residual import residual
 from handgrad.gradients.scenarios import Scenarios
 from handgrad.settings import Settings
@@ -33,7 +33,7 @@ class Judge:
     def __init__(self, scenarios: Scenarios, settings: Settings) -> None:
         self.scenarios = scenarios
         self._settings = settings
-        self._diagnosis = Diagnosis(scenarios.exercise, settings.language)
+        self._diagnosis = Diagnosis(scenarios, settings.language)
 
     def finding(self, gradient: Gradient, answers: Answers) -> Finding:
         """What is said of `gradient` in one student's `answers`."""
@@ -188,7 +188,40 @@ class _Case:
         """The mistake by name; where the cell stopped with an error, that: the value is but half made."""
         stopped = self.answers.why_no_number(self._key("alone"), self._chain[0], self.gradient)
         seen = [sighting for _, sighting in self._alone]
-        return stopped or self.diagnosis(self._step_alone, seen)
+        return stopped or self.diagnosis(self._step_alone, seen, [*self._elsewhere()])
+
+    def _elsewhere(self) -> Iterator[Sighting]:
+        """The answers at other sizes, where all is there that they could be made from."""
+        step = self.gradient.step
+        if self.scenarios.exercise.stacked or step != self._step_alone:
+            return
+        for scenario in self.scenarios.others:
+            key, (point,) = (
+                f"{scenario.name}/chain",
+                self.scenarios.references[scenario.name].points,
+            )
+            answer, own = self.answers.get(key, self.gradient), self._own_gradients(key, point)
+            above = {c.name for c in self.scenarios.exercise.graph.consumers[step]}
+            if (
+                answer is None
+                or answer.tensor is None
+                or not above & point.upstream.keys() <= own.keys()
+            ):
+                continue
+            at = point.with_upstream({**point.upstream, **own})
+            wants = wanted(self.scenarios.exercise, step, at)
+            yield Sighting(at, wants, answer.tensor.double())
+
+    def _own_gradients(self, key: str, point: Point) -> dict[str, Tensor]:
+        """By step, the gradients that the student has in a run, as far as they have their shape."""
+        found = {}
+        for step in self.scenarios.exercise.gradients:
+            answer = self.answers.get(key, self._sibling(step))
+            if answer is not None and answer.tensor is not None:
+                own = shaped(answer.tensor, point.upstream[step])
+                if own is not None:
+                    found[step] = own
+        return found
 
     def _could_not_tell(self) -> Finding:
         why = self.answers.evidence.trouble or Note("not_reached")
@@ -245,7 +278,9 @@ class _Case:
         worst, seen = max(self._alone, key=lambda one: one[0].error)
         if all(_is_unspread(comparison) for comparison, _ in self._alone):
             return self._unspread(worst.error, _shapes(seen.got, seen.wanted.want))
-        picture = residual(seen.got, seen.wanted.want, seen.wanted.scale)
+        want = seen.wanted.want
+        axes = self.scenarios.exercise.axes_of(self._step_alone, want.dim())
+        picture = residual(seen.got, want, seen.wanted.scale, axes)
         above = self.scenarios.on_the_way.get(self._step_alone)
         remarks = (Note("slip_above", {"name": above}),) if above else ()
         return replace(self._wrong(worst.error, named), picture=picture, remarks=remarks)
@@ -268,7 +303,10 @@ class _Case:
         reference = self.scenarios.references[self.scenarios.deciding[worst]]
         target, got = reference.targets[self.gradient.variable], self._chain[worst].tensor
         assert got is not None  # it was compared
-        picture = residual(got.double(), target.want, target.scale)
+        exercise = self.scenarios.exercise
+        axes = exercise.axes_of(self.gradient.step, target.want.dim() - exercise.stacked)
+        axes = (*["draw"] * exercise.stacked, *axes)
+        picture = residual(got.double(), target.want, target.scale, axes)
         wrong = self._wrong(error, reasons or self.diagnosis(self.gradient.step, sightings))
         return replace(wrong, picture=picture)
 

@@ -43,13 +43,18 @@ class Wanted:
 class Point:
     """Forward values and upstream gradients (by forward name) at which steps are judged, in float64.
 
-    `rounded` is the same as float32 makes it.
+    `rounded` is the same as float32 makes it; `parameters` are those of the run.
     """
 
     values: Values
     upstream: Values
     constants: SimpleNamespace
+    parameters: Parameters
     rounded: tuple[Values, Values]
+
+    def with_upstream(self, upstream: Values) -> "Point":
+        """The same forward values at other upstream gradients."""
+        return replace(self, upstream=upstream, rounded=(self.rounded[0], _rounded(upstream)))
 
 
 class Reference:
@@ -85,7 +90,7 @@ class Reference:
                 self.graph.forward(single, draw.constants),
                 self.graph.reference(single, draw.constants),
             )
-            points.append(Point(values, truth, draw.constants, rounded))
+            points.append(Point(values, truth, draw.constants, self.parameters, rounded))
         return points
 
     @cached_property
@@ -187,7 +192,7 @@ class Reference:
                 upstream[name] = random[draw] if self.exercise.stacked else random
             else:
                 upstream[name] = self._natural(name, point, upstream)
-        return replace(point, upstream=upstream, rounded=(point.rounded[0], _rounded(upstream)))
+        return point.with_upstream(upstream)
 
     def wanted_alone(self, name: str, exchanged: frozenset[str]) -> list[Wanted]:
         """What the gradient of `name` should be at each of these points."""

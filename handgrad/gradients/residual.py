@@ -12,11 +12,11 @@ from handgrad.verdict import ErrorPicture
 SIDE = 64
 
 
-def residual(got: Tensor, want: Tensor, scale: float) -> ErrorPicture | None:
+def residual(got: Tensor, want: Tensor, scale: float, axes: tuple[str, ...]) -> ErrorPicture | None:
     """(got - want) / scale as rows and columns, at most 64 each; None where shapes do not compare.
 
-    Axes beyond the first are folded into the columns; a vector is one row. Where several entries
-    share a cell it shows the one that is furthest off, with its sign.
+    Axes beyond the first are folded into the columns; a vector is one row. `axes` names them.
+    Where several entries share a cell it shows the one that is furthest off, with its sign.
     """
     if match_shape(tuple(got.shape), tuple(want.shape)) not in ("same", "flat"):
         return None
@@ -27,7 +27,7 @@ def residual(got: Tensor, want: Tensor, scale: float) -> ErrorPicture | None:
     step = (math.ceil(rows / SIDE), math.ceil(columns / SIDE))
     pooled = _furthest(flat, step)
     values = tuple(tuple(float(f"{x:.3g}") for x in row) for row in pooled.tolist())
-    return ErrorPicture(values, rows, columns, step)
+    return ErrorPicture(values, rows, columns, step, axes if error.dim() > 2 else ())
 
 
 def _furthest(flat: Tensor, step: tuple[int, int]) -> Tensor:

@@ -41,6 +41,8 @@ def draw_error(name: str, picture: ErrorPicture, language: str) -> Drawn:
     if picture.step != (1, 1):
         rows, columns = picture.step
         key = joined((key, text("picture.covers", language, rows=rows, columns=columns)), language)
+    if picture.axes:
+        key = joined((key, text("picture.axes", language, where=", ".join(picture.axes))), language)
     return Drawn(
         source=_data_uri(image),
         width=image.width,
