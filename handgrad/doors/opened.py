@@ -17,4 +17,9 @@ def opened(notebook: Path, limits: Limits) -> tuple[bytes, tuple[RawCell, ...]]:
         fact, cure = f"it cannot be read ({error.strerror})", "Check the path"
     except UnreadableError as error:
         fact, cure = reason(error.why, "en"), "Save it in Jupyter, without outputs, and try again"
+        if notebook.suffix == ".py":
+            fact, cure = (
+                "it is a Python script, not a notebook",
+                "Give the .ipynb file it came from",
+            )
     raise UserError(str(notebook), fact, cure)

@@ -105,7 +105,19 @@ def parse(source: str, name: str = "<cell>") -> ast.Module:
     try:
         return _tree(source, name)
     except SyntaxError:
-        return _tree(transformer().transform_cell(source), name)
+        return _tree(as_ipython(source), name)
+
+
+def as_ipython(source: str) -> str:
+    """The cell as IPython turns it into Python: magics and shell lines are calls, prompts are gone.
+
+    As IPython up to 8 does, the first line's indentation is taken off all lines that have it. Later ones
+    only take off what every line has, be it a comment at the margin.
+    """
+    first = source.lstrip("\n")
+    indent = first[: len(first) - len(first.lstrip(" \t"))]
+    lines = (line.removeprefix(indent) for line in source.splitlines(keepends=True))
+    return cast(str, _transformer().transform_cell("".join(lines)))
 
 
 def changes_unseen(source: str) -> bool:
@@ -132,8 +144,7 @@ def index_of(name: str) -> int | None:
 
 
 @cache
-def transformer() -> Any:
-    """IPython's, which turns what a notebook takes into Python."""
+def _transformer() -> Any:
     # Here, as the trusted side knows this module and need not wait for IPython.
     from IPython.core.inputtransformer2 import TransformerManager
 

@@ -4,13 +4,12 @@ import ast
 import bisect
 import io
 import re
-import textwrap
 import tokenize
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from handgrad.jailed.cellcode import transformer
+from handgrad.jailed.cellcode import as_ipython
 from handgrad.notebooks.notebookfile import RawCell
 
 MAX_LOST_LINES = 100  # in one cell; more than that is prose, or an attack
@@ -19,6 +18,7 @@ MAX_PARSED = 5_000_000  # characters, all attempts at one cell together
 
 # Cell magics whose body is ordinary Python that the notebook's later cells may need.
 _PYTHON_MAGICS = frozenset({"time", "timeit", "capture", "prun", "memit", "mprun", "script"})
+_SPACED = re.compile(r"(?<=\d) (?=\d{3}\b)")  # `20 000`
 _EXPECTED_BLOCK = re.compile(r"expected an indented block after .* on line (\d+)")
 
 
@@ -88,12 +88,12 @@ def listing(cells: Sequence[RawCell]) -> Listing:
 
 
 def python(source: str) -> str:
-    """The cell as IPython would compile it: magics and shell lines are calls, prompts are gone.
+    """The cell as IPython would compile it.
 
     The body of `%%time` and its like is Python too, and takes the place of the magic.
     """
     try:
-        plain: str = transformer().transform_cell(source)
+        plain = as_ipython(source)
     except (SyntaxError, RecursionError):
         return source
     try:
@@ -139,7 +139,10 @@ def _parse(source: str) -> tuple[ast.Module, "Source", list[tuple[int, str]]]:
             break
         if at is None:
             break
-        if at in emptied:
+        joined = _SPACED.sub("_", lines[at])
+        if joined != lines[at]:
+            lines[at] = joined
+        elif at in emptied:
             lines[at] = ""
             emptied.discard(at)
         else:
@@ -227,5 +230,7 @@ class Source:
             start = min(self.span(decorator)[0] for decorator in decorators) - 1  # the @
         line_start = self._starts[bisect.bisect_right(self._starts, start) - 1]
         before = self._text[line_start:start]
-        lead = before if before.isspace() else " " * len(before)
-        return textwrap.dedent(lead + self._text[start:end])
+        if before and not before.isspace():  # behind a semicolon
+            return self._text[start:end]
+        # Not what all lines share: a comment or a closing bracket may stand at the margin.
+        return "\n".join(line.removeprefix(before) for line in self._text[start:end].split("\n"))
