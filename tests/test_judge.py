@@ -6,9 +6,11 @@ import attention
 import pytest
 from hand import findings, judged
 
+from handgrad.assignment.assignment import Assignment
 from handgrad.assignment.declared import Declared
+from handgrad.errors import UserError
 from handgrad.evidence import Evidence
-from handgrad.gradients.exercise import Mistake
+from handgrad.gradients.exercise import Mistake, Scenario
 from handgrad.gradients.judge import Judge
 from handgrad.gradients.lookup import Answers
 from handgrad.gradients.scenarios import Scenarios, seed_for
@@ -128,6 +130,36 @@ def test_a_listed_mistake_that_cannot_be_computed_explains_nothing():
     judge = Judge(Scenarios("attention", exercise, {}, "s"), Settings())
     found = judged(judge, {**attention.SOLUTION, "dq": "dq = -dscores @ key / width**0.5"})
     assert [note.code for note in found["dq"].diagnoses] == ["sign"]
+
+
+ONE_HOT = "dlogits = (F.softmax(logits, 1) - F.one_hot({})) / {}"
+LUCK = {
+    "classes that are counted": (("Yb", "n"), Verdict.RIGHT, ["classes_counted"]),
+    "classes that are told": (("Yb, logits.shape[1]", "n"), Verdict.RIGHT, []),
+    "a size written out": (("Yb, logits.shape[1]", "32"), Verdict.RIGHT, ["one_batch_size"]),
+    "a size forgotten": (("Yb, logits.shape[1]", "1"), Verdict.WRONG, []),
+}
+
+
+def test_the_same_answers_get_the_same_verdicts_with_fifty_secrets():
+    assignment = Assignment.packaged("backprop")
+    exercise = assignment.exercises["2_cross_entropy"]
+    for secret in range(50):
+        scenarios = Scenarios("2_cross_entropy", exercise, assignment.files, f"secret {secret}")
+        judge = Judge(scenarios, Settings())
+        for label, (parts, verdict, remarks) in LUCK.items():
+            found = judged(judge, {"dlogits": ONE_HOT.format(*parts)})["dlogits"]
+            assert (found.verdict, [note.code for note in found.remarks]) == (verdict, remarks), (
+                label,
+                secret,
+            )
+
+
+def test_a_condition_that_no_draw_meets_is_refused():
+    runs = (Scenario("first", holds="length < 6"),)
+    exercise = replace(attention.EXERCISE, scenarios=runs)
+    with pytest.raises(UserError, match="`length < 6` is true in none"):
+        Scenarios("attention", exercise, {}, "s")
 
 
 def test_a_right_answer_that_loses_digits_within_its_step_is_right():

@@ -483,6 +483,16 @@ ROWS = {
         ),
         remarks="1dlogprobs one_batch_size; 2dlogits one_batch_size; 3dhprebn one_batch_size",
     ),
+    "classes that are counted": row(
+        lambda lecture: lecture.replace_cell(
+            "two_answer",
+            {
+                "two_answer": "dlogits = (F.softmax(logits, 1) - F.one_hot(Yb)) / n\n"
+                "cmp('logits', dlogits, logits)"
+            },
+        ),
+        remarks="2dlogits classes_counted",
+    ),
     "batch_size for n": row(lambda lecture: lecture.everywhere("n", "batch_size")),
     "a name of their own for n": row(
         all_of(

@@ -63,5 +63,5 @@ class Declared:
         )
 
 
-def _scenario(name: str, decides: bool = True, **parameters: float) -> Scenario:
-    return Scenario(name, parameters, decides)
+def _scenario(name: str, decides: bool = True, holds: str = "", **parameters: float) -> Scenario:
+    return Scenario(name, parameters, decides, holds)

@@ -97,6 +97,7 @@ class Read:
             mistakes=mistakes,
             axes=self.declared.axes,
             shortened=tuple(self.declared.parameters),
+            holds=self._holds,
         )
 
     def _values(self, namespace: Namespace, call: Namespace) -> Namespace:
@@ -125,6 +126,18 @@ class Read:
         ran = self.cells.run(parameters, self.until, self.forward.function)
         each = [self._values(ran.namespace, call) for call in ran.calls or ({},)]
         return [self.forward.draw(self.graph, values) for values in each]
+
+    def _holds(self, parameters: Parameters, condition: str) -> bool:
+        """Whether an author's words are true of what is drawn before the forward pass."""
+        before = self.cells.cells.index(self.cells.tagged(TAG)[0])
+        try:
+            return bool(eval(condition, dict(self.cells.run(parameters, before).namespace)))
+        except Exception as error:
+            raise UserError(
+                f"{self.cells.file.name}, `holds`",
+                f"{condition!r} raises {type(error).__name__}: {error}",
+                "Use names of the given cells above the forward pass.",
+            ) from None
 
     def _targets(self, parameters: Parameters, _files: Files) -> dict[str, Target]:
         """Of the variables that are no gradients: what their test cells compare them with."""

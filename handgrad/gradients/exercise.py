@@ -27,12 +27,14 @@ class Draw:
 class Scenario:
     """A hidden run: the notebook with a fresh seed, and with `parameters` in place of its own.
 
-    Only a scenario that `decides` can make an answer wrong; another one earns a remark.
+    Only a scenario that `decides` can make an answer wrong; another one earns a remark. `holds` is what
+    must be true of what is drawn, in names of the given cells, lest a verdict hang on the seed.
     """
 
     name: str
     parameters: Parameters = field(default_factory=dict)
     decides: bool = True
+    holds: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,11 @@ def nothing_more(_parameters: Parameters, _files: Files) -> Mapping[str, Target]
     return {}
 
 
+def always(_parameters: Parameters, _condition: str) -> bool:
+    """An exercise whose draws are taken as they come."""
+    return True
+
+
 @dataclass(frozen=True)
 class Exercise:
     """One notebook of an assignment.
@@ -79,6 +86,7 @@ class Exercise:
     are parameters whose value in `public` is not the notebook's but that of hidden runs, so that these
     are short. `functions` is whether students write functions, in which they choose their own steps.
     `either` says of a value, in names of the forward pass, at which entries any gradient is right.
+    `holds(parameters, condition)` is whether a condition is true before the forward pass.
     """
 
     graph: Graph
@@ -93,6 +101,7 @@ class Exercise:
     mistakes: tuple[Mistake, ...] = ()
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     shortened: tuple[str, ...] = ()
+    holds: Callable[[Parameters, str], bool] = always
 
     def axes_of(self, name: str, count: int) -> tuple[str, ...]:
         """What people call the axes of a value that has so many."""

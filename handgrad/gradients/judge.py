@@ -348,7 +348,10 @@ class _Case:
                 for other in (self._sibling(step.name),)
             ):
                 sizes = ", ".join(f"{k} {v}" for k, v in scenario.parameters.items())
-                notes.append(Note("one_batch_size", {"sizes": sizes}))
+                if self.answers.counts_classes(self.gradient):
+                    notes.append(Note("classes_counted"))
+                elif self.answers.has_a_size(self.gradient):
+                    notes.append(Note("one_batch_size", {"sizes": sizes}))
         return notes
 
     def _sibling(self, step: str) -> Gradient:

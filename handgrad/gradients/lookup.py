@@ -1,9 +1,11 @@
 """One student's answers to one notebook, looked up in the way that judging asks for them."""
 
+import ast
+import contextlib
 import difflib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from handgrad.evidence import Answer, CellResult, Evidence
@@ -86,6 +88,32 @@ class Answers:
             said = failure.evalue[:200] or "…"  # a hidden run's own words are not told
             return (Note("raised", {"ename": failure.ename, "evalue": said}),)
         return (Note(failure.status.replace(" ", "_"), {"cell": gradient.variable}),)
+
+    def has_a_size(self, gradient: Gradient) -> bool:
+        """Whether a number that may be a size is written in what leads up to the gradient."""
+        return any(
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, int | float)
+            and node.value > 2
+            for node in self._written(gradient)
+        )
+
+    def counts_classes(self, gradient: Gradient) -> bool:
+        """Whether a `one_hot` there is not told how many columns it has."""
+        return any(
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func).rpartition(".")[2] == "one_hot"
+            and len(node.args) + len(node.keywords) == 1
+            for node in self._written(gradient)
+        )
+
+    def _written(self, gradient: Gradient) -> Iterator[ast.AST]:
+        """All of the student's own text up to the gradient's cell."""
+        cell = self._cell(gradient)
+        for each in self.cells:
+            if cell is not None and each.index <= cell.index and each.kind in ("answer", "other"):
+                with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+                    yield from ast.walk(ast.parse(each.source))
 
     def _cell(self, gradient: Gradient) -> Cell | None:
         """The cell that should compute it: the one named after it, else the last one before its test."""
