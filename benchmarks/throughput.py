@@ -1,9 +1,11 @@
 """How many submissions a second, against nbgrader as it comes; one run measures everything.
 
     python benchmarks/throughput.py [--submissions 1000] [--json] [--no-page]
+    python benchmarks/throughput.py --sandbox bubblewrap --sandbox landlock [--submissions 1000]
 
 Makes a class in the proportions of a real one and grades the same files in every way there is. Writes
-docs/performance.md, its picture and docs/scale.md, unless `--no-page`, and prints the figures.
+docs/performance.md, its picture and docs/scale.md, unless `--no-page`, and prints the figures. With
+`--sandbox` it compares sandboxes only, by turns, and prints submissions a second and core-seconds for each.
 """
 
 import argparse
@@ -15,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +27,7 @@ sys.path[:1] = [str(Path(__file__).resolve().parents[1])]
 
 from benchmarks import classroom, page, watched  # noqa: E402 (found through the line above)
 from benchmarks.classroom import ASSIGNMENT, PROPORTIONS  # noqa: E402
+from handgrad.sandbox.launch import SANDBOXES  # noqa: E402
 
 _PLUGIN = 40  # submissions given to nbgrader's own command, which starts anew for each notebook
 _STOCK = ("perfect", "two_mistakes", "blank", "unfinished_line")
@@ -124,6 +127,22 @@ def measure(count: int) -> Measured:
         with _dask(Path(folder)) as (address, pids):
             ways["dask2"] = _grade(whole, count, "--dask", address, also=pids)
     return Measured(count, ways, floor, split, kept)
+
+
+def by_sandbox(count: int, sandboxes: Sequence[str], times: int = 2) -> dict[str, list[object]]:
+    """For each sandbox, by run: submissions a second, warm, and core-seconds of a submission."""
+    found: dict[str, list[object]] = {name: [] for name in sandboxes}
+    with tempfile.TemporaryDirectory(prefix="handgrad-bench-") as folder:
+        empty = Path(folder) / "empty"
+        classroom.empty(empty)
+        classroom.generate(empty)
+        course = _course(empty, count)
+        for name in [*sandboxes] * times:
+            _say(f"handgrad grade --jobs 2 --sandbox {name}")
+            way = _grade(course, count, "--jobs", "2", "--sandbox", name)
+            core_seconds = round(sum(way.cpu.values()) / count, 4)
+            found[name].append({"steady": round(way.steady, 2), "core_seconds": core_seconds})
+    return found
 
 
 def _course(empty: Path, count: int, name: str = "") -> Path:
@@ -235,9 +254,15 @@ def main() -> None:
     parser.add_argument("--submissions", type=int, default=1000)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--no-page", action="store_true", help="leave docs/performance.md alone")
+    parser.add_argument(
+        "--sandbox", action="append", choices=SANDBOXES, help="only this one; repeatable"
+    )
     options = parser.parse_args()
     if options.submissions < 1:
         parser.error("--submissions: at least 1")
+    if options.sandbox:
+        print(json.dumps(by_sandbox(options.submissions, options.sandbox), indent=2))
+        return
     measured = measure(options.submissions)
     figures = measured.as_json()
     if not options.no_page:

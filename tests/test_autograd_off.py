@@ -32,7 +32,6 @@ DOORS = {
     ),
     "requires_grad": "x.requires_grad = True",
     "requires_grad_": "x.requires_grad_()",
-    "retain_grad": "x.retain_grad()",
     "a hook": "x.register_hook(print)",
     "autograd.grad": "dy, = torch.autograd.grad(x.tanh().sum(), x)",
     "autograd.grad by name": "from torch.autograd import grad\ndy, = grad(x.tanh().sum(), x)",
@@ -86,6 +85,13 @@ def test_a_shut_door_raises_in_the_students_cell_and_is_noted(jail: Executor, so
     assert evidence.attempts
     assert all(attempt.cell == 10 for attempt in evidence.attempts)
     assert any(attempt.line in source for attempt in evidence.attempts)
+
+
+def test_whoever_only_keeps_a_gradient_is_not_accused(jail: Executor) -> None:
+    evidence = play(jail, cells("for t in (x, y):\n    t.retain_grad()\ndy = 2 * y"))
+    assert cell(evidence, 10, "chain").status == "ok"
+    assert answer(evidence, "dy").kind == "tensor"
+    assert evidence.attempts == ()
 
 
 GRADS = {

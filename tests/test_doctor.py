@@ -80,6 +80,25 @@ def test_a_full_disk_and_a_foreign_folder_are_told(monkeypatch: pytest.MonkeyPat
     assert all(check.cure for check in checks)
 
 
+GROUPS = {
+    "a pod of 1 GiB": ("1073741824", "0.8 GiB available to this control group"),
+    "a group that may take more than there is": ("1125899906842624", "GiB available"),
+    "no limit": ("max", "GiB available"),
+}
+
+
+@pytest.mark.parametrize(("limit", "fact"), GROUPS.values(), ids=GROUPS)
+def test_the_memory_of_a_control_group_counts_where_it_is_less(
+    limit: str, fact: str, tmp_path: Path
+) -> None:
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text(f"{512 << 20}\n")
+    (tmp_path / "memory.stat").write_text(f"anon {100 << 20}\ninactive_file {307 << 20}\n")
+    check = doctor._memory(tmp_path)
+    assert check.fact.endswith(fact)
+    assert check.ok == (limit != "1073741824")
+
+
 def test_a_sandbox_that_does_not_start_names_the_switch(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 from coursedir import ASSIGNMENT, make_course, rows, scores
 
 from handgrad.errors import UserError
@@ -13,6 +14,7 @@ from handgrad.store import backups
 from handgrad.store.course import Course
 from handgrad.store.database import in_words
 from handgrad.store.gradebook import Gradebook
+from handgrad.store.roster import settle_penalties
 from handgrad.store.rows import Late, Penalties, Sheet, parsed_time
 
 ONE = "1_every_step"
@@ -89,6 +91,22 @@ def test_folders_that_hold_nothing_are_entered_together_and_once(
     assert (root / "gradebook.db").read_bytes() == once  # not even a transaction
     book.enter({**empty, "late": "2026-03-01 13:00:00 UTC"})
     assert (root / "gradebook.db").read_bytes() != once
+
+
+def test_penalties_are_settled_without_a_look_at_each_submission_that_is_in_time(
+    root: Path, book: Gradebook
+) -> None:
+    asked: list[str] = []
+    sqlalchemy.event.listen(
+        sqlalchemy.Engine, "before_cursor_execute", lambda *args: asked.append(args[2])
+    )
+    counts = []
+    for more in (("one",), [f"s{number}" for number in range(20)]):
+        book.enter(dict.fromkeys(more, "2026-02-28 12:00:00 UTC"))
+        asked.clear()
+        settle_penalties(Course(root), ASSIGNMENT)
+        counts.append(len(asked))
+    assert counts[0] == counts[1]
 
 
 def test_lateness_counts_from_the_due_date_and_the_extension(root: Path, book: Gradebook) -> None:

@@ -58,6 +58,10 @@ def said(course: Path) -> str:
     return (course / "said").read_text()
 
 
+def test_the_log_says_which_sandbox_once(course: Path) -> None:
+    assert said(course).count("the sandbox is ") == 1
+
+
 def test_both_doors_write_the_same_rows_and_files(course: Path) -> None:
     ours, theirs = rows(graded_class().root), rows(course)
     for table, listed in ours.items():

@@ -51,7 +51,7 @@ def switch_off(attempts: Attempts) -> None:
 
 def _tensors(attempts: Attempts) -> None:
     tensor, base = torch.Tensor, cast(Any, torch._C.TensorBase)
-    for name in ("backward", "retain_grad", "register_hook", "register_post_accumulate_grad_hook"):
+    for name in ("backward", "register_hook", "register_post_accumulate_grad_hook"):
         attempts.switch_off(tensor, name, f"Tensor.{name}")
 
     def get_grad(self: torch.Tensor) -> object:
@@ -77,6 +77,7 @@ def _tensors(attempts: Attempts) -> None:
         "_grad": grad,
         "requires_grad": property(lambda t: base.requires_grad.__get__(t), set_flag),
         "requires_grad_": require,
+        "retain_grad": lambda _: None,  # for everybody: whoever then reads the gradient is told
         "grad_fn": property(lambda _: None),
         "_grad_fn": property(lambda _: None),
     }

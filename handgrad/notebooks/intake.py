@@ -6,12 +6,13 @@ import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handgrad.errors import UserError
 from handgrad.limits import Limits
-from handgrad.notebooks.matching import is_blank, meant, named, slots_of
+from handgrad.notebooks.matching import Slot, is_blank, meant, named, slots_of
 from handgrad.notebooks.notebookfile import UnreadableError, parse
 from handgrad.plaintext import line
 from handgrad.verdict import Note, Report
@@ -205,7 +206,7 @@ class _Lost:
         limits: Limits,
     ) -> None:
         self.taken: set[str] = set()  # of `others`: what a notebook was taken from
-        self._slots = {stem: slots_of(notebook) for stem, notebook in release.items()}
+        self._release = release
         self._limits = limits
         self._names = [name for each in others for name in (each, *_below(directory, each))]
         self._meant: dict[str, dict[str, bytes]] = {}  # by stem
@@ -216,6 +217,10 @@ class _Lost:
             if isinstance(data, bytes):
                 self._look_into(name, data)
         self._closed += [name for name in self._names if name.lower().endswith(_CONTAINERS)]
+
+    @cached_property
+    def _slots(self) -> dict[str, tuple[Slot, ...]]:
+        return {stem: slots_of(notebook) for stem, notebook in self._release.items()}
 
     def _look_into(self, name: str, data: bytes) -> None:
         try:

@@ -128,15 +128,32 @@ def _space(course: Path) -> Iterator[Check]:
     yield Check("course folder", writable, f"{course} {fact}", cure)
 
 
-def _memory() -> Check:
+def _memory(group: Path = Path("/sys/fs/cgroup")) -> Check:
+    """Of the machine, or of this process's control group: of a large machine a pod often has 1 GiB."""
     meminfo = Path("/proc/meminfo")
     if not meminfo.exists():
         return Check("memory", True, "not known on this system")
     fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
-    free = int(fields["MemAvailable"].split()[0]) * 1024
+    free, where = int(fields["MemAvailable"].split()[0]) * 1024, ""
+    granted = _left_in(group)
+    if granted is not None and granted < free:
+        free, where = granted, " to this control group"
     few = free < _MEMORY_GIB * _GIB
     cure = f"Free {_MEMORY_GIB} GiB, or grade with `--jobs 1`" if few else ""
-    return Check("memory", not few, f"{free / _GIB:.1f} GiB available", cure)
+    return Check("memory", not few, f"{free / _GIB:.1f} GiB available{where}", cure)
+
+
+def _left_in(group: Path) -> int | None:
+    """The bytes that a control group may still take; None where it has no limit, or there is none.
+
+    Cached files count against the limit, and go where memory is wanted.
+    """
+    try:
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return max(0, limit - used + int(stat["inactive_file"]))
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _sandbox() -> Iterator[Check]:

@@ -137,13 +137,17 @@ def odd_names(course: Course) -> list[UserError]:
 def settle_penalties(course: Course, assignment: str) -> None:
     """Write into the gradebook what lateness costs by the deadline, extension and rule of now."""
     with told(course.db_url), Book(course.db_url) as book:
+        penalty = SubmittedNotebook.late_submission_penalty
+        fined = {
+            of
+            for (of,) in book.db.query(SubmittedNotebook.assignment_id).filter(penalty.is_not(None))
+        }
         for submission in book.assignment_submissions(assignment):
-            for notebook in submission.notebooks if submission.total_seconds_late > 0 else ():
-                notebook.late_submission_penalty = late_penalty(
-                    course.penalties, submission, notebook
+            late = submission.total_seconds_late > 0
+            for notebook in submission.notebooks if late or submission.id in fined else ():
+                notebook.late_submission_penalty = (
+                    late_penalty(course.penalties, submission, notebook) if late else None
                 )
-            for notebook in submission.notebooks if submission.total_seconds_late <= 0 else ():
-                notebook.late_submission_penalty = None
         book.db.commit()
 
 
