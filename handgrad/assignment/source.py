@@ -47,7 +47,7 @@ class Described:
     `digest` changes with everything that has a say in the marks; `files` are the names of what students
     get beside the notebooks. `points` are those of every grade cell, those that people mark too, by
     notebook and grade id; `answers` the grade ids of what students write, and `gradients` the variable of
-    each test cell that the graders decide, by notebook. `sandbox` is why it is not the best one.
+    each test cell that the graders decide, by notebook. `sandbox` says which one runs them, and why.
     """
 
     name: str

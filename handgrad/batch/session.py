@@ -54,6 +54,11 @@ class Session:
         """Whether the release, the graders or the settings changed since it began."""
         return self._seen != _signature(self._source)
 
+    @property
+    def sandbox(self) -> str:
+        """Which sandbox runs the notebooks, and why, as a sentence."""
+        return self._describe().sandbox
+
     def notebook(self, student: str, folder: Path, stem: str) -> str:
         """The text of one graded notebook; raises UserError where it cannot be had."""
         graded = self._submission(student, folder).graded

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from handgrad.assignment.source import Described, Source, described
 from handgrad.grading.graded import Graded
 from handgrad.notebooks.intake import Submission
-from handgrad.sandbox.launch import second_best
+from handgrad.sandbox.launch import in_words
 
 if TYPE_CHECKING:
     from handgrad.grading.pipeline import Pipeline
@@ -39,4 +39,4 @@ def grade(student: str, submission: Submission) -> Graded:
 
 def describe() -> Described:
     """What the assignment is that this process of `host` grades with, and where it does so."""
-    return described(_here[0].assignment, second_best())
+    return described(_here[0].assignment, in_words())

@@ -29,7 +29,6 @@ from handgrad.notebooks.intake import SECRET, TIMESTAMP, timestamp
 from handgrad.notebooks.notebooknode import nbjson
 from handgrad.pages.annotate import serialised
 from handgrad.plaintext import odd_name
-from handgrad.sandbox.launch import chosen, second_best
 from handgrad.store.course import coursedir_of
 from handgrad.store.lock import only_one
 from handgrad.store.records import Records
@@ -142,8 +141,9 @@ def make_safe(converter: base.BaseConverter) -> None:
     if not any(isinstance(each, OneLine) for each in converter.log.filters):
         level = getattr(converter.parent, "log_level", logging.INFO)
         converter.log.addFilter(OneLine(debug=level in ("DEBUG", logging.DEBUG, logging.NOTSET)))
-        with suppress(UserError):  # there is none: it is said where a submission needs it
-            converter.log.info(second_best() or f"the sandbox is {chosen()}")
+        with suppress(UserError):  # it is said where a submission is graded
+            about = _session(converter.coursedir, converter.coursedir.assignment_id)
+            converter.log.info(about.sandbox)
     # nbgrader makes rows in an order that SQLAlchemy 2.1 remarks on, and means it.
     warnings.filterwarnings("ignore", "Object of type .* not in session", sqlalchemy.exc.SAWarning)
 

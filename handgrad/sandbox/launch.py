@@ -120,11 +120,14 @@ def chosen() -> Sandbox:
     return "landlock"
 
 
-def second_best() -> str:
-    """Why Landlock was chosen where nobody named a sandbox, as a sentence; "" where it was not."""
-    if os.environ.get(SETTING) or not (why := bubblewrap.trouble()):
+def in_words() -> str:
+    """Which sandbox runs notebooks, and why where it is the second best; "" where there is none."""
+    try:
+        sandbox = chosen()
+    except UserError:
         return ""
-    return f"the sandbox is Landlock, since bubblewrap cannot work here: {why}"
+    why = "" if os.environ.get(SETTING) else bubblewrap.trouble()
+    return f"the sandbox is {sandbox}{why and f', since bubblewrap cannot work here: {why}'}"
 
 
 def launch(*, sandboxed: bool = True) -> Launched:
