@@ -21,7 +21,6 @@ UNUSABLE: Mapping[str, frozenset[str]] = {
     "other_dtype": frozenset({"dtype"}),
     "too_large": frozenset({"shape"}),
     "axes": frozenset({"count"}),
-    "numpy_array": frozenset({"shape"}),
     "sequence": frozenset({"kind", "count"}),
     "sequence_of": frozenset({"kind", "count", "what"}),
     "no_tensor": frozenset({"kind"}),

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from handgrad.assignment.declared import Declared
 from handgrad.assignment.givencells import Families, GivenCell, GivenCells
-from handgrad.assignment.graph import Forward, Namespace, in_double, parsed
+from handgrad.assignment.graph import Forward, Namespace, as_tensor, parsed
 from handgrad.assignment.refusals import refuse, refuse_cells
 from handgrad.errors import UserError
-from handgrad.gradients.compare import TOLERANCE
+from handgrad.gradients.compare import TOLERANCE, largest
 from handgrad.gradients.exercise import Draw, Exercise, Files, Mistake, Parameters, Target
 from handgrad.notebooks.notebooknode import NotebookNode
 
@@ -77,8 +77,10 @@ class Read:
         self.public = {**ran.public, **declared.parameters}
         self._several = len(ran.calls) > 1
         self.values = self._values(ran.namespace, ran.calls[0] if ran.calls else {})
-        self.graph = self.forward.graph(self.values, self._loss())
         self.tests = {cell.name.removeprefix(_TEST): cell for cell in cells.tests}
+        asked = {variable.removeprefix("d") for variable in self.tests if variable[0] == "d"}
+        self.carried = self.forward.carried(self.values, asked)
+        self.graph = self.forward.graph(self.values, self.carried, self._loss())
 
     def exercise(self, mistakes: tuple[Mistake, ...]) -> Exercise:
         """The exercise. Raises UserError where the notebook cannot be one."""
@@ -155,9 +157,9 @@ class Read:
                     f"it compares with `{name}`, which no given cell above binds",
                     "Compute it in a given cell.",
                 )
-            want = in_double(namespace[name])
+            want = as_tensor(namespace[name]).double()
             tolerance = self.declared.tolerance.get(variable, TOLERANCE)
-            found[variable] = Target(want, float(want.abs().max()), tolerance)
+            found[variable] = Target(want, largest(want), tolerance)
         return found
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
+import numpy as np
 import torch
 
 from handgrad.assignment.beside import quietly_in
@@ -25,6 +26,7 @@ from handgrad.notebooks.matching import slots_of
 from handgrad.notebooks.notebooknode import NotebookNode
 from handgrad.plan import CellKind
 
+_RandomStates = tuple[Any, torch.Tensor, Any]
 Families = dict[tuple[str, ...], "Family"]
 _MAGIC = re.compile(r"^(\s*)[%!].*$", re.MULTILINE)
 
@@ -44,7 +46,7 @@ class Family:
     """What the cells before the parameters leave behind, for all notebooks with the same text there."""
 
     namespace: dict[str, Any]
-    random_states: tuple[Any, torch.Tensor]
+    random_states: _RandomStates
 
     def fresh(self) -> dict[str, Any]:
         """The names, with the cells' own functions bound to this very namespace."""
@@ -136,10 +138,10 @@ class GivenCells:
         key = tuple(cell.source for cell in self.cells[: self._at_parameters])
         if key not in self._families:
             namespace: dict[str, Any] = {"__name__": "__main__"}
-            with _random_states((random.getstate(), torch.get_rng_state())):
+            with _random_states(_states()):
                 for at in range(self._at_parameters):
                     self._execute(at, namespace)
-                states = random.getstate(), torch.get_rng_state()
+                states = _states()
             self._families[key] = Family(namespace, states)
         return self._families[key]
 
@@ -178,14 +180,22 @@ def _line(error: BaseException) -> str:
     return f", line {lines[0]}" if lines else ""
 
 
-@contextmanager
-def _random_states(states: tuple[Any, torch.Tensor]) -> Iterator[None]:
-    """Python's and torch's own generators in these states, and as they were afterwards."""
-    before = random.getstate(), torch.get_rng_state()
+def _states() -> _RandomStates:
+    return random.getstate(), torch.get_rng_state(), np.random.get_state()
+
+
+def _put(states: _RandomStates) -> None:
     random.setstate(states[0])
     torch.set_rng_state(states[1])
+    np.random.set_state(states[2])
+
+
+@contextmanager
+def _random_states(states: _RandomStates) -> Iterator[None]:
+    """The generators of Python, torch and NumPy in these states, and as they were afterwards."""
+    before = _states()
+    _put(states)
     try:
         yield
     finally:
-        random.setstate(before[0])
-        torch.set_rng_state(before[1])
+        _put(before)

@@ -2,17 +2,19 @@
 
 import ast
 import symtable
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from types import CodeType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from handgrad.errors import UserError
+from handgrad.gradients.differences import by_differences
 from handgrad.gradients.exercise import Draw
 from handgrad.gradients.steps import Graph, Step
 
@@ -74,27 +76,39 @@ class Forward:
             exec(statement.code, namespace)  # the release's own text
         return namespace
 
-    def graph(self, values: Namespace, loss: str) -> Graph:
+    def carried(self, values: Namespace, asked: Collection[str]) -> frozenset[str]:
+        """The names that carry a gradient: in torch where autograd follows them; in NumPy what is
+        computed from the arrays whose gradients are `asked` for, and these.
+        """
+        made = {name for statement in self.statements for name in statement.binds}
+        read = {name for statement in self.statements for name in statement.reads}
+        arrays = {name for name in read & {*asked} - made if is_numpy(values.get(name))}
+        for statement in self.statements:
+            if arrays & {*statement.reads}:
+                arrays |= {name for name in statement.binds if is_numpy(values.get(name))}
+        return frozenset(arrays | {n for n in made | read if requires_gradient(values.get(n))})
+
+    def graph(self, values: Namespace, carried: Collection[str], loss: str) -> Graph:
         """The steps on which `loss` rests; `values` are all names behind the forward pass.
 
         A step is a value that carries a gradient. What carries none (indices, a mask, a random
         upstream gradient) is a constant. Without a name the loss is the last step.
         """
-        steps: list[tuple[Step, Statement]] = []
-        for statement in self.statements:
-            for name in statement.binds:
-                if carries_gradient(values.get(name)):
-                    steps.append((_step(name, statement, values), statement))
-        by_name = {step.name: step for step, _ in steps}
+        by_name = {
+            name: _step(name, statement, values, carried)
+            for statement in self.statements
+            for name in statement.binds
+            if name in carried
+        }
         names = list(by_name)
         if loss not in by_name and names:
             loss = names[-1]
         needed = _ancestors(loss, by_name)
-        kept = [step for step, _ in steps if step.name in needed and step.name != loss]
+        kept = [step for name, step in by_name.items() if name in needed and name != loss]
         return Graph((*kept, by_name[loss]) if loss in by_name else ())
 
     def draw(self, graph: Graph, values: Namespace) -> Draw:
-        """The leaves, float32, and what else the steps read: float64, and everything under its own name."""
+        """The leaves as they are drawn, and what else the steps read, in float64, under its own name."""
         made = {step.name for step in graph.steps}
         read = [
             name
@@ -108,7 +122,7 @@ class Forward:
             if name in values and name not in made and name not in graph.leaves
         }
         return Draw(
-            {name: values[name].detach() for name in graph.leaves}, SimpleNamespace(**constants)
+            {name: as_tensor(values[name]) for name in graph.leaves}, SimpleNamespace(**constants)
         )
 
 
@@ -125,10 +139,15 @@ def parsed(source: str, cell: str) -> ast.Module:
 
 
 def in_double(value: Any) -> Any:
-    """A float tensor in float64, exactly; anything else as it is."""
+    """A float tensor or array in float64, exactly; anything else as it is."""
     if isinstance(value, Tensor) and value.is_floating_point():
         return value.detach().double()
-    return value
+    return value.astype(np.float64) if is_numpy(value) and isinstance(value, np.ndarray) else value
+
+
+def as_tensor(value: Any) -> Tensor:
+    """The numbers of a tensor, an array, or a single number; of its own type."""
+    return value.detach() if isinstance(value, Tensor) else torch.as_tensor(np.array(value))
 
 
 def in_single(value: Any) -> Any:
@@ -136,9 +155,14 @@ def in_single(value: Any) -> Any:
     return value.float() if isinstance(value, Tensor) and value.dtype is torch.float64 else value
 
 
-def carries_gradient(value: object) -> bool:
+def requires_gradient(value: object) -> bool:
     """Whether autograd follows this value."""
     return isinstance(value, Tensor) and value.is_floating_point() and value.requires_grad
+
+
+def is_numpy(value: object) -> bool:
+    """Whether it is an array of floats, or one of NumPy's single floats."""
+    return isinstance(value, np.ndarray | np.generic) and value.dtype.kind == "f"
 
 
 class InDouble(TorchFunctionMode):
@@ -177,12 +201,18 @@ def _read(table: symtable.SymbolTable) -> Iterator[str]:
         yield from _read(child)
 
 
-def _step(name: str, statement: Statement, values: Namespace) -> Step:
+def _step(name: str, statement: Statement, values: Namespace, carried: Collection[str]) -> Step:
     """The step that makes `name`: it executes its own statement, with its inputs put in their places.
 
-    It computes in float64, but where it is handed float32, in that.
+    It computes in float64, but where it is handed float32 tensors, in that.
     """
-    inputs = tuple(read for read in statement.reads if carries_gradient(values.get(read)))
+    inputs = tuple(read for read in statement.reads if read in carried)
+
+    def compute_numpy(*arrays_and_constants: Any) -> Any:
+        *arrays, constants = arrays_and_constants
+        namespace = {**vars(constants), **dict(zip(inputs, arrays, strict=True))}
+        exec(statement.code, namespace)  # the release's own text
+        return namespace[name]
 
     def compute(*tensors_and_constants: Any) -> Tensor:
         *tensors, constants = tensors_and_constants
@@ -194,7 +224,8 @@ def _step(name: str, statement: Statement, values: Namespace) -> Step:
         made: Tensor = namespace[name]
         return made
 
-    return Step(name, inputs, compute, statement.where)
+    numpy = is_numpy(values[name])
+    return Step(name, inputs, by_differences(compute_numpy) if numpy else compute, statement.where)
 
 
 def _ancestors(name: str, steps: Mapping[str, Step]) -> set[str]:

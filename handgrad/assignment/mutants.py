@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from handgrad.assignment.beside import quietly_in
 from handgrad.assignment.givencells import GivenCell, GivenCells
+from handgrad.assignment.graph import as_tensor
 from handgrad.assignment.mutations import changed
 from handgrad.gradients.compare import compare, largest
 from handgrad.gradients.exercise import Parameters
@@ -73,8 +75,9 @@ def _walk(source: GivenCells, parameters: Parameters, seed: int) -> Iterator[tup
         if not _runs(source, cell.source, namespace):
             return  # which the solution's own report says
         for name in _asked(source.cells[at + 1 :]):
-            if isinstance(value := namespace.get(name), Tensor):
-                noise = torch.randn(value.shape, generator=generator)
+            if isinstance(value := namespace.get(name), Tensor | np.ndarray):
+                drawn = torch.randn(value.shape, generator=generator)
+                noise = drawn if isinstance(value, Tensor) else drawn.double().numpy()
                 namespace[name] = noise * (value != 0)  # honest answers use that it is zero there
 
 
@@ -107,13 +110,18 @@ def _values(
     """What code gives there, float64; None where it does not run."""
     names = dict(around)
     for name in {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}:
-        if isinstance(value := names.get(name), Tensor):
-            names[name] = value.detach().clone()  # which the cell may change in place
+        if isinstance(value := names.get(name), Tensor | np.ndarray):
+            # Which the cell may change in place.
+            names[name] = value.detach().clone() if isinstance(value, Tensor) else value.copy()
     if not _runs(source, code, names):
         return None
     found = [names.get(variable) for variable in variables]
-    tensors = [value.detach().double() for value in found if isinstance(value, Tensor)]
+    tensors = [as_tensor(value).double() for value in found if _is_number(value)]
     return tensors if len(tensors) == len(found) else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Tensor | np.ndarray | np.generic | bool | int | float)
 
 
 def _alike(left: list[Any], right: list[Any]) -> bool:

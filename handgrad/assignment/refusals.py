@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from handgrad.assignment.graph import carries_gradient, parsed, statement_of
+from handgrad.assignment.graph import (
+    as_tensor,
+    is_numpy,
+    parsed,
+    requires_gradient,
+    statement_of,
+)
 from handgrad.errors import UserError
 from handgrad.gradients.exercise import Exercise, Files, Mistake
 from handgrad.gradients.reference import Reference, free_entries
@@ -81,21 +87,21 @@ def _runs(read: "Read") -> None:
 
 def _statements(read: "Read") -> None:
     made = {name for one in read.forward.statements for name in one.binds}
-    if not any(carries_gradient(read.values.get(name)) for name in made):
+    if not made & read.carried:
         raise UserError(
             read.forward.statements[0].where if read.forward.statements else "the forward pass",
             "no value from here on carries a gradient",
             "Set `requires_grad = True` on the leaves before the forward pass.",
         )
     for statement in read.forward.statements:
-        differentiable = [n for n in statement.binds if carries_gradient(read.values.get(n))]
+        differentiable = [n for n in statement.binds if n in read.carried]
         if differentiable and not statement.assigns:
             raise UserError(
                 statement.where,
                 f"`{differentiable[0]}` is made by a statement that is no plain assignment",
                 "Write each step as `name = ...`; what is changed in place or in a loop is no step.",
             )
-        reads = [n for n in statement.reads if carries_gradient(read.values.get(n))]
+        reads = [n for n in statement.reads if n in read.carried]
         if statement.assigns and reads and not differentiable and _STOPS.search(statement.text):
             raise UserError(
                 statement.where,
@@ -142,7 +148,7 @@ def _rebound(read: "Read") -> None:
 
 
 def _loss(read: "Read") -> None:
-    loss = read.values[read.graph.loss]
+    loss = as_tensor(read.values[read.graph.loss])
     if loss.numel() != 1:
         raise UserError(
             _where(read, read.graph.loss),
@@ -173,7 +179,7 @@ def _tests(read: "Read") -> None:
 def _why_not(read: "Read", name: str) -> tuple[str, str]:
     """Why a name of the forward pass has no gradient."""
     value = read.values.get(name)
-    if carries_gradient(value):
+    if name in read.carried:
         return f"`{name}` does not reach the loss", "Use it, or ask for something else."
     if isinstance(value, Tensor) and not value.is_floating_point():
         return f"`{name}` holds no floats ({value.dtype})", "Make it a tensor of floats."
@@ -189,8 +195,15 @@ def _grads(read: "Read") -> None:
     """What `cmp` needs: that autograd has run, and kept what is asked for."""
     if read.forward.function:
         return
+    tagged = read.cells.tagged("forward")
+    if is_numpy(read.values[read.graph.loss]) and len(tagged) > 1:
+        raise UserError(
+            f"cell {tagged[1].name}, line 1",
+            "it is a second cell of a forward pass in NumPy",
+            "Put all of it into one: `differences()` runs its own cell.",
+        )
     names = [variable.removeprefix("d") for variable in read.tests if variable.startswith("d")]
-    asked = {name: read.values[name] for name in names if carries_gradient(read.values.get(name))}
+    asked = {name: read.values[name] for name in names if requires_gradient(read.values.get(name))}
     for name, value in asked.items():
         if not value.is_leaf and not value.retains_grad:
             raise UserError(
@@ -239,7 +252,7 @@ def _hides_gradients(value: Any) -> bool:
         return any(p.requires_grad for p in value.parameters())
     if isinstance(value, dict):
         value = list(value.values())
-    return isinstance(value, list | tuple) and any(carries_gradient(one) for one in value)
+    return isinstance(value, list | tuple) and any(requires_gradient(one) for one in value)
 
 
 def flaws(exercise: Exercise, files: Files) -> Iterator[UserError]:
@@ -272,7 +285,7 @@ def _steps(exercise: Exercise, files: Files) -> Iterator[UserError]:
         versions = [one._version for one in inputs]
         made, again = (step.compute(*inputs, draw.constants) for _ in range(2))
         for name, one, version in zip(step.inputs, inputs, versions, strict=True):
-            if one._version != version:
+            if one._version != version or not torch.equal(one, values[name]):
                 fact = f"`{step.name}` changes `{name}` in place"
                 yield UserError(step.where, fact, "Make a new value.")
                 return

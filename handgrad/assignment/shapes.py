@@ -38,7 +38,8 @@ class Sizes:
 
     def of(self, name: str) -> str:
         """The shape of a value, "" for a single number."""
-        axes = [self._axis(*pair) for pair in zip(self.own[name], self.other[name], strict=True)]
+        both = zip(self.own.get(name, ()), self.other.get(name, ()), strict=True)
+        axes = [self._axis(*pair) for pair in both]
         return "" if not axes else f"({', '.join(axes)}{',' * (len(axes) == 1)})"
 
     def _axis(self, own: int, other: int) -> str:

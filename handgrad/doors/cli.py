@@ -406,6 +406,11 @@ def _selfcheck(options: argparse.Namespace) -> int:
     if options.matrix:
         atomic.write(options.matrix, matrix(outcomes, options.assignment))
     failed = [outcome for outcome in outcomes if outcome.complaint]
+    unnamed = [outcome.label for outcome in outcomes if outcome.unnamed]
+    if unnamed:
+        found = sum(outcome.found for outcome in outcomes)
+        print(f"{len(unnamed)} of {found} found without a name, which mistakes.py can give them:")
+        print(*(f"     {label}" for label in unnamed), sep="\n")
     print(f"{len(outcomes) - len(failed)} of {len(outcomes)} as they should be")
     return 1 if failed else 0
 

@@ -154,9 +154,10 @@ class _Case:
     def _alone_of(self, step: str) -> list[tuple[Comparison, Sighting]]:
         found: list[tuple[Comparison, Sighting]] = []
         variable = self.scenarios.on_the_way.get(step, self.gradient.variable)
+        gradient = replace(self.gradient, variable=variable)
         for name in self.scenarios.deciding:
             run = self.answers.evidence.runs.get(f"{name}/alone")
-            answer = run.answers.get(variable) if run is not None else None
+            answer = self.answers.get(f"{name}/alone", gradient)
             if run is None or answer is None or answer.tensor is None:
                 return []
             reference = self.scenarios.references[name]

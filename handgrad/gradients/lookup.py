@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
+
 from handgrad.evidence import Answer, CellResult, Evidence
 from handgrad.plan import PUBLIC, Cell
 from handgrad.verdict import Gradient, Note
@@ -35,7 +37,11 @@ class Answers:
     def get(self, key: str, gradient: Gradient) -> Answer | None:
         """The answer in the run called `key`; None where the run or its test cell was not reached."""
         run = self.evidence.runs.get(key)
-        return None if run is None else run.answers.get(gradient.variable)
+        answer = None if run is None else run.answers.get(gradient.variable)
+        tensor = None if answer is None else answer.tensor
+        if tensor is not None and tensor.dtype is torch.bool and gradient.step:  # no gradient
+            return Answer("unusable", why=Note("booleans"))
+        return answer
 
     def changed_later(self, key: str, gradient: Gradient) -> bool:
         """Whether the variable had other values at the end of the run than when it was taken."""

@@ -43,7 +43,8 @@ class Wanted:
 class Point:
     """Forward values and upstream gradients (by forward name) at which steps are judged, in float64.
 
-    `rounded` is the same as float32 makes it; `parameters` are those of the run.
+    `rounded` is the same as the notebook's own type, float32, makes it, and the very same where that is
+    float64; `parameters` are those of the run.
     """
 
     values: Values
@@ -54,7 +55,9 @@ class Point:
 
     def with_upstream(self, upstream: Values) -> "Point":
         """The same forward values at other upstream gradients."""
-        return replace(self, upstream=upstream, rounded=(self.rounded[0], _rounded(upstream)))
+        exact = self.rounded[0] is self.values
+        rounded = (self.rounded[0], upstream if exact else _rounded(upstream))
+        return replace(self, upstream=upstream, rounded=rounded)
 
 
 class Reference:
@@ -72,11 +75,20 @@ class Reference:
 
     @cached_property
     def draws(self) -> list[Draw]:
-        """The inputs in float64, exactly the float32 numbers that the notebook draws."""
+        """The inputs in float64, exactly the numbers that the notebook draws."""
         return [
             Draw({name: leaf.double() for name, leaf in draw.leaves.items()}, draw.constants)
-            for draw in self.exercise.draw(self.parameters, self._files)
+            for draw in self._drawn
         ]
+
+    @cached_property
+    def _drawn(self) -> list[Draw]:
+        return self.exercise.draw(self.parameters, self._files)
+
+    @property
+    def _exact(self) -> bool:
+        """Whether the notebook itself works in float64."""
+        return all(leaf.dtype is torch.float64 for leaf in self._drawn[0].leaves.values())
 
     @cached_property
     def points(self) -> list[Point]:
@@ -85,11 +97,13 @@ class Reference:
         for draw in self.draws:
             values = self.graph.forward(draw.leaves, draw.constants)
             truth = self.graph.reference(draw.leaves, draw.constants)
-            single = _rounded(draw.leaves)
-            rounded = (
-                self.graph.forward(single, draw.constants),
-                self.graph.reference(single, draw.constants),
-            )
+            rounded: tuple[Values, Values] = (values, truth)
+            if not self._exact:
+                single = _rounded(draw.leaves)
+                rounded = (
+                    self.graph.forward(single, draw.constants),
+                    self.graph.reference(single, draw.constants),
+                )
             points.append(Point(values, truth, draw.constants, self.parameters, rounded))
         return points
 

@@ -36,7 +36,7 @@ def matrix(outcomes: Sequence[Outcome], assignment: str) -> str:
         f"- right variations: {len(forms)}; all right: {sum(not o.complaint for o in forms)}",
         f"- wrong ones made of the solution: {len(mutants)}; found at their own step, or shown to change no "
         f"number: {sum(not o.complaint for o in mutants)}; without a name: "
-        f"{sum('largest_error' in o.told for o in mutants)}",
+        f"{sum(o.unnamed for o in mutants)}",
         f"- largest error of a right answer: {max(right):.2e}",
         f"- smallest error of a wrong one (of the right shape): {min(wrong):.2e}",
     ]

@@ -17,7 +17,7 @@ class Outcome:
 
     `kind` is what it was: the assignment itself, a right answer, a listed wrong one, or one made of the
     solution. `made` and `told` are the mistake and the names that it was given; `error` is the slip's
-    own, or the largest of a right form.
+    own, or the largest of a right form. `found` is whether a mutant was called wrong.
     """
 
     label: str
@@ -26,13 +26,21 @@ class Outcome:
     made: str = ""
     told: tuple[str, ...] = ()
     error: float | None = None
+    found: bool = False
+
+    @property
+    def unnamed(self) -> bool:
+        """Whether a mutant was found, and no name fits it."""
+        return self.found and {*self.told} <= {"largest_error"}
 
     @property
     def remark(self) -> str:
         """What a mutant was called."""
         if self.kind != "mutant" or self.complaint:
             return ""
-        return ", ".join(self.told) or "changes no number"
+        if not self.found:
+            return "changes no number"
+        return "found, without a name" if self.unnamed else ", ".join(self.told)
 
 
 def blank(label: str, report: Report) -> Outcome:
@@ -70,7 +78,7 @@ def slipped(slip: Slip, report: Report, gradients: Set[str]) -> Outcome:
 def mutated_as(mutant: Mutant, report: Report, gradients: Set[str]) -> Outcome:
     """One gradient of its cell is wrong where a number changed, else none; and no other loses a mark."""
     own = [f for f in report.findings if f.name in mutant.variables]
-    wrong = [f for f in own if f.verdict is Verdict.WRONG and f.name in gradients]
+    wrong = [f for f in own if f.verdict is Verdict.WRONG]
     lost = [f for f in report.findings if f.verdict not in _FULL and f.name in gradients]
     complaint = _names("lose marks for it", [f for f in lost if f not in wrong[:1]])
     if mutant.changes and not wrong:
@@ -79,7 +87,7 @@ def mutated_as(mutant: Mutant, report: Report, gradients: Set[str]) -> Outcome:
         complaint = f"{complaint} it changes no number".strip()
     label = f"{mutant.cell}, {mutant.what}: {mutant.was}"
     told = tuple(note.code for f in wrong for note in f.diagnoses)
-    return Outcome(label, complaint, "mutant", mutant.what, told)
+    return Outcome(label, complaint, "mutant", mutant.what, told, found=bool(wrong))
 
 
 def _named(slip: Slip, notes: Sequence[Note]) -> bool:

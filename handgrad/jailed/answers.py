@@ -1,10 +1,10 @@
 """A student's variable as an answer: a plain tensor that can be compared, or why it is none."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard, cast
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +13,10 @@ from handgrad.jailed import wire
 from handgrad.verdict import Note
 
 # Taken before any student's code ran, since that may replace the names.
-_equal, _is_complex = torch.equal, torch.is_complex
+_equal, _is_complex, _from_numpy = torch.equal, torch.is_complex, torch.from_numpy
+_array, _Array, _Number = np.array, np.ndarray, np.generic
+_nbytes = np.ndarray.__dict__["nbytes"].__get__
+_shape = np.ndarray.__dict__["shape"].__get__
 _detach = torch._C.TensorBase.detach
 _clone = torch._C.TensorBase.clone
 _as_subclass = torch._C.TensorBase.as_subclass
@@ -33,22 +36,23 @@ class Taken:
 
 
 def take(
-    namespace: Mapping[str, object], name: str, handed: Sequence[Tensor], room: int
+    namespace: Mapping[str, object], name: str, handed: Sequence[object], room: int
 ) -> tuple[Taken, int]:
     """The variable `name` as an answer, and the bytes it takes up out of `room`.
 
-    `handed` are the tensors that `skip()` gave out in this run.
+    `handed` is what `skip()` gave out in this run.
     """
     value = namespace.get(name)
     if value is None:
         return Taken("missing"), 0
     try:
-        if not is_tensor(value):
-            return Taken("unusable", why=_what(value)), 0
-        if any(value is given for given in handed):
-            return Taken("skipped"), 0
         with _disabled():
-            return _dense(value, handed, room)
+            tensor = as_tensor(value)
+            if tensor is None:
+                return Taken("unusable", why=_what(value)), 0
+            if any(value is given for given in handed):
+                return Taken("skipped"), 0
+            return _dense(tensor, [t for t in map(as_tensor, handed) if t is not None], room)
     except BaseException as error:  # a student's class may raise anything when it is touched
         return Taken("unusable", why=Note("untouchable", {"kind": _name(error)})), 0
 
@@ -61,7 +65,6 @@ def _dense(value: Tensor, handed: Sequence[Tensor], room: int) -> tuple[Taken, i
         (plain.layout is not torch.strided, "sparse", {"layout": str(plain.layout)}),
         (plain.is_quantized, "quantized", {}),
         (plain.device.type != "cpu", "elsewhere", {"device": plain.device.type}),
-        (plain.dtype is torch.bool, "booleans", {}),
         (_is_complex(plain), "complex_numbers", {}),
         (not wire.can_carry(plain.dtype), "other_dtype", {"dtype": str(plain.dtype)}),
     ):
@@ -71,7 +74,7 @@ def _dense(value: Tensor, handed: Sequence[Tensor], room: int) -> tuple[Taken, i
     if size > room:
         return Taken("unusable", why=Note("too_large", {"shape": str(tuple(plain.shape))})), 0
     copied = _clone(plain.resolve_neg(), memory_format=torch.contiguous_format)
-    if any(copied.shape == given.shape and _equal(copied, given) for given in handed):
+    if any(copied.dtype == g.dtype and equal(copied, g) for g in handed):
         return Taken("skipped"), 0
     return Taken("tensor", copied), size
 
@@ -84,12 +87,10 @@ def copy_of(value: object) -> Tensor | None:
 
 def same(namespace: Mapping[str, object], name: str, taken: Tensor) -> bool:
     """Whether the variable still holds the values that were taken (NaN equals NaN)."""
-    value = namespace.get(name)
-    if not is_tensor(value):
-        return False
     try:
         with _disabled():
-            if value.dtype != taken.dtype:
+            value = as_tensor(namespace.get(name))
+            if value is None or value.dtype != taken.dtype:
                 return False
             return equal(_detach(_as_subclass(value, Tensor)), taken)
     except BaseException:  # as above
@@ -103,9 +104,28 @@ def equal(one: Tensor, other: Tensor) -> bool:
     return _equal(one, other) or bool(((one == other) | ((one != one) & (other != other))).all())
 
 
-def is_tensor(value: object) -> TypeGuard[Tensor]:
-    """By its type: `isinstance` would believe what an object says of its class."""
-    return issubclass(type(value), Tensor)
+def as_tensor(value: object) -> Tensor | None:
+    """A tensor, an array of NumPy's, or a number, as a tensor; None for anything else.
+
+    By its type: `isinstance` would believe what an object says of its class.
+    """
+    kind = type(value)
+    if issubclass(kind, Tensor):
+        return cast(Tensor, value)
+    if issubclass(kind, (_Array, _Number)) or kind in (bool, int, float):
+        if issubclass(kind, _Array) and _nbytes(value) > _LARGEST:
+            return None  # a view may be far larger than its memory
+        array = _array(value)  # a copy, in which nothing of a student's class is left
+        if array.dtype.kind in "biufc" and array.dtype.isnative:
+            return _from_numpy(array)
+    return None
+
+
+def like(value: object, tensor: Tensor) -> object:
+    """A copy of the tensor as what `value` is: an array or a number of NumPy's, of its type, or a tensor."""
+    if issubclass(type(value), (_Array, _Number)):
+        return tensor.numpy().astype(cast(Any, value).dtype)[()]
+    return _clone(tensor)
 
 
 def _name(value: object) -> str:
@@ -124,7 +144,6 @@ def _what(value: object) -> Note:
             if len(inner) == 1:
                 return Note("sequence_of", {**parts, "what": inner.pop()})
             return Note("sequence", parts)
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and type(value) is numpy.ndarray:
-        return Note("numpy_array", {"shape": str(tuple(value.shape))})  # type: ignore[attr-defined]
+    if issubclass(type(value), _Array) and _nbytes(value) > _LARGEST:
+        return Note("too_large", {"shape": str(_shape(value))})
     return Note("no_tensor", {"kind": kind})

@@ -13,7 +13,9 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from handgrad.evidence import AnswerKind, CellStatus
@@ -36,6 +38,10 @@ _DTYPE = torch.get_default_dtype()
 # Taken before any student's code ran, since that may replace the names.
 _set_default_dtype, _chdir = torch.set_default_dtype, os.chdir
 _set_default_device = torch.set_default_device
+_array, _array_equal = np.array, np.array_equal
+
+
+Array = NDArray[np.generic]
 
 
 class CellTimeout(BaseException):
@@ -49,24 +55,25 @@ class Grading:
         self._run = run
         self._asked = frozenset(asked)
         self._namespace = namespace
-        self.handed: list[Tensor] = []
+        self.handed: list[object] = []
 
-    def skip(self, name: str) -> Tensor:
-        """A random tensor of the shape of `name`, in the place of its gradient."""
+    def skip(self, name: str) -> object:
+        """Random numbers of the shape of `name`, in the place of its gradient."""
+        given = self._namespace.get(name)
         value = self._run.replace.get("d" + name)
         if value is None:
-            given = self._namespace.get(name)
-            if not isinstance(given, Tensor):
+            shape = getattr(given, "shape", None)
+            if shape is None:
                 raise NameError(f"there is no tensor called {name!r} to skip")
-            value = torch.randn(given.shape, generator=_generator(self._run.key, name))
-        self.handed.append(value.clone())
+            value = torch.randn(tuple(shape), generator=_generator(self._run.key, name))
+        self.handed.append(answers.like(given, value))
         return self.handed[-1]
 
     def grad_of(self, tensor: Tensor) -> Tensor | None:
         """The same for a tensor itself, None where its gradient is not asked for."""
         names = (name.removeprefix("d") for name in self._asked)
         found = next((name for name in names if self._namespace.get(name) is tensor), None)
-        return None if found is None else self.skip(found)
+        return None if found is None else cast(Tensor, self.skip(found))
 
 
 def _generator(*what: str) -> torch.Generator:
@@ -174,7 +181,7 @@ class _State:
         self.to_show = _MOST_SHOWN
         # Pristine copies of what is put back after cells that are not given, with the object and
         # the version it had when it was last right.
-        self.pristine: dict[str, Tensor | int | float] = {}
+        self.pristine: dict[str, object] = {}
         self.seen: dict[str, tuple[object, int]] = {}
         self.remember()
         self.watching: Watching | None = None
@@ -293,20 +300,28 @@ class _State:
 
     def _exchange(self, name: str) -> None:
         """Put this run's replacement in the variable's place, and keep it there from now on."""
-        self.pristine[name] = self.run.replace[name]
-        fresh = self.run.replace[name].clone()
+        given = self.namespace.get(name.removeprefix("d"))
+        self.pristine[name] = answers.like(given, self.run.replace[name])
+        self._give(name)
+
+    def _give(self, name: str) -> None:
+        """Put a copy of what is to stand there in a variable's place."""
+        pristine = self.pristine[name]
+        fresh = pristine.clone() if isinstance(pristine, Tensor) else _array(pristine)[()]
         self.namespace[name] = fresh
-        self.seen[name] = (fresh, fresh._version)
+        self.seen[name] = (fresh, fresh._version if isinstance(fresh, Tensor) else 0)
 
     def remember(self) -> None:
         """After a given cell: what it made of the given values is what they should be."""
         for name in self.run.restore:
             value = self.namespace.get(name)
             if type(value) in (int, float):
-                self.pristine[name] = cast(int | float, value)
+                self.pristine[name] = value
             elif type(value) is Tensor and not self._is_as_seen(name, value):
                 self.pristine[name] = value.clone()
                 self.seen[name] = (value, value._version)
+            elif isinstance(value, np.ndarray):
+                self.pristine[name] = value.copy()
 
     def _is_as_seen(self, name: str, value: Tensor) -> bool:
         seen = self.seen.get(name)
@@ -316,7 +331,7 @@ class _State:
         """Put back the replaced variables, the given numbers, and where asked the `given` tensors."""
         namespace, seen, replaced = self.namespace, self.seen, self.run.replace
         for name, pristine in self.pristine.items():
-            if not isinstance(pristine, Tensor):
+            if type(pristine) in (int, float):
                 namespace[name] = pristine
                 continue
             if not given and name not in replaced:
@@ -325,11 +340,12 @@ class _State:
             was, version = seen.get(name, _NEVER)
             # Here and not in a function: with sixty names after each of many cells, a call counts.
             untouched = value is was and type(value) is Tensor and value._version == version
-            if untouched and not (thoroughly and not answers.same(namespace, name, pristine)):
+            if untouched and not thoroughly:
                 continue
-            fresh = pristine.clone()
-            namespace[name] = fresh
-            self.seen[name] = (fresh, fresh._version)
+            same = answers.same(namespace, name, pristine) if isinstance(pristine, Tensor) else None
+            if (untouched and same) or (same is None and _is_same_array(value, pristine)):
+                continue
+            self._give(name)
 
     def finish(self) -> None:
         """Put together what the taps found."""
@@ -351,7 +367,7 @@ class _State:
         ]
         for name, taken in self.taken.items():
             late = taken.kind == "missing" and name not in self.run.replace
-            if late and answers.is_tensor(self.namespace.get(name)):
+            if late and answers.copy_of(self.namespace.get(name)) is not None:
                 self.taken[name] = answers.Taken("late")
         header = {
             "run": self.run.key,
@@ -364,6 +380,14 @@ class _State:
         }
         tensors = {n: t.tensor for n, t in self.taken.items() if t.tensor is not None}
         return wire.frame(header, wire.pack(tensors))
+
+
+def _is_same_array(value: object, pristine: object) -> bool:
+    """Whether an array, or a number of NumPy's, is of this type and holds the same numbers still."""
+    if type(value) is not type(pristine):
+        return False
+    one, other = cast(Array, value), cast(Array, pristine)
+    return one.dtype == other.dtype and _array_equal(one, other)
 
 
 _WHY_DEAD: Mapping[CellStatus, tuple[str, str]] = {

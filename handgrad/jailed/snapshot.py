@@ -154,7 +154,7 @@ class Snapshot:
             made = set(value)
         elif kind is torch.Generator:
             made = value.clone_state() if hasattr(value, "clone_state") else _generator(value)
-        elif isinstance(value, (Tensor, torch.nn.Module, *_CONTAINERS)) or _is_array(value):
+        elif isinstance(value, (Tensor, torch.nn.Module, *_CONTAINERS)) or _is_numpy(value):
             made = copy.deepcopy(value)
         else:
             return value
@@ -162,9 +162,13 @@ class Snapshot:
         return made
 
 
-def _is_array(value: object) -> bool:
+def _is_numpy(value: object) -> bool:
+    """Whether it is an array, or a generator of random numbers."""
     numpy: Any = sys.modules.get("numpy")
-    return numpy is not None and isinstance(value, numpy.ndarray)
+    kinds = (
+        () if numpy is None else (numpy.ndarray, numpy.random.Generator, numpy.random.RandomState)
+    )
+    return isinstance(value, kinds)
 
 
 def _is_whole(tensor: Tensor) -> bool:

@@ -113,7 +113,8 @@ class Watching:
             value = self._namespace.get(name)
             seen = self._seen.get(name)
             version = value._version if type(value) is Tensor else 0
-            if seen is not None and value is seen.value and version == seen.version and counted:
+            unchanged = seen is not None and value is seen.value and version == seen.version
+            if unchanged and counted and type(value) is Tensor:  # what NumPy changes it counts not
                 continue
             copy = None if value is None else answers.copy_of(value)
             was = None if seen is None else seen.copy
@@ -121,8 +122,13 @@ class Watching:
             self._seen[name] = _Seen(value, version, copy)
             if value is None:
                 self.found.top.pop(name, None)
-            elif seen is None or not kept or version != seen.version or value is not seen.value:
+            elif not (unchanged and kept) or self._writes(hit[0], name, value):
                 self._made(name, hit, kept and seen is not None and value is not seen.value)
+
+    def _writes(self, site: Site, name: str, value: object) -> bool:
+        """Whether the statement writes to an array, by its text: NumPy counts no versions."""
+        tap = self._taps.taps.get(site)
+        return type(value) is not Tensor and tap is not None and name in tap.made
 
     def _made(self, name: str, hit: Hit, again: bool) -> None:
         """The gradient is whole from here on. Below a mistake all may be zeros, so a value that stayed
@@ -214,7 +220,7 @@ class Exchanging:
         parts = self.parts.setdefault(name, {})
         if draw not in parts:
             parts[draw] = self._take_value(value)
-        return (replacement if draw == WHOLE else replacement[draw]).clone()
+        return answers.like(value, replacement if draw == WHOLE else replacement[draw])
 
     def _draw(self, site: Site, count: int, name: str) -> int | None:
         if name in self._taps.checked_in:

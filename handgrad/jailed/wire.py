@@ -42,6 +42,7 @@ _CODES = {
     torch.int16: "I16",
     torch.int8: "I8",
     torch.uint8: "U8",
+    torch.bool: "BOOL",
 }
 
 
@@ -59,7 +60,7 @@ def largest(limits: Limits) -> int:
 
 
 def can_carry(dtype: torch.dtype) -> bool:
-    """Whether tensors of this dtype may cross; bool and complex may not, they are no gradients."""
+    """Whether tensors of this dtype may cross; complex ones may not, they are no gradients."""
     return dtype in _CODES
 
 

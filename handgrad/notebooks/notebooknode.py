@@ -16,9 +16,16 @@ if _hidden:
     sys.modules[_SLOW] = cast(ModuleType, None)
 try:
     from nbformat import NotebookNode, from_dict
-    from nbformat.v4 import nbjson
+    from nbformat.v4 import nbjson, new_code_cell, new_markdown_cell, new_notebook
 finally:
     if _hidden:
         del sys.modules[_SLOW]
 
-__all__ = ["NotebookNode", "from_dict", "nbjson"]
+__all__ = [
+    "NotebookNode",
+    "from_dict",
+    "nbjson",
+    "new_code_cell",
+    "new_markdown_cell",
+    "new_notebook",
+]

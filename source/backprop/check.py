@@ -6,17 +6,20 @@
     invariants()                                what any right answer obeys; needs no reference
     numerical(f, x)                             df/dx by central differences, in float64
     skip('logits')                              autograd's own dlogits, for whoever is stuck
+    differences()                               at the end of a forward pass in NumPy, instead of autograd
 
 A line that needs your attention goes to stderr: Jupyter colours it, `nbgrader validate` sees it.
-Needs torch; pictures need matplotlib. While your notebook is being graded all of this keeps silent:
-the grader has its own reference, and no mark is read from what is printed here.
+Needs NumPy, and torch only where your notebook does; pictures need matplotlib. While your notebook is
+being graded all of this keeps silent: the grader has its own reference, and no mark is read from what is
+printed here.
 """
 
+import ast
+import linecache
 import os
 import sys
 
-import torch
-from torch import Tensor
+import numpy as np
 
 LANGUAGE = "en"  # or "zh"; the release has the assignment's own, from its assignment.toml
 
@@ -70,6 +73,10 @@ WORDS = {
         "then this one",
         "没有可比的对象:{name} 没有 .grad;请先运行含 loss.backward() 的单元格,再运行这一格",
     ),
+    "no differences": (
+        "nothing to compare with: run the given cell of the forward pass, then this one",
+        "没有可比的对象:请先运行前向传播的单元格,再运行这一格",
+    ),
     "zero": ("; yours is 0 everywhere", ";你的结果处处为 0"),
     "factor": ("; yours is {factor:.4g} times the target", ";你的结果是目标的 {factor:.4g} 倍"),
     "worst": (
@@ -109,7 +116,8 @@ WORDS = {
 
 _grading = None  # set from outside while the notebook is being graded
 _results = {}  # what cmp last said of each name
-_skipped = {}  # the tensors skip() handed out, by name
+_skipped = {}  # what skip() handed out, by name
+_forward = []  # of a forward pass in NumPy: its statements, the notebook's names there, the loss
 
 
 def grading():
@@ -126,12 +134,12 @@ def cmp(name, got, tensor=None, *, want=None, show=False):
     """Print how `got` compares with `tensor.grad`, or with `want` where that is given."""
     if grading():
         return
-    if want is None and isinstance(tensor, Tensor) and (tensor.is_leaf or tensor.retains_grad):
-        want = tensor.grad
+    if want is None and got is not None:
+        want = reference(name, tensor)
     level, words = judge(name, got, want)
     _results[name] = level
     if level in ("exact", "close", "near", "off"):
-        largest = (plain(got).reshape(want.shape) - plain(want)).abs().max().item()
+        largest = np.abs(plain(got).reshape(plain(want).shape) - plain(want)).max(initial=0)
         approximate = str(level in ("exact", "close"))
         words = (
             f"exact: {level == 'exact'!s:5} | approximate: {approximate:5} "
@@ -142,32 +150,41 @@ def cmp(name, got, tensor=None, *, want=None, show=False):
     print(f"{name:15s} | {words}", file=sys.stdout if level in ("exact", "close") else sys.stderr)
 
 
+def reference(name, value):
+    """What autograd left of the gradient of a tensor; of an array, central differences. None without."""
+    if is_torch(value):
+        return value.grad if value.is_leaf or value.retains_grad else None
+    return _slopes(name) if is_array(value) else None
+
+
 def judge(name, got, want):
     """Say how `got` compares with `want`: a rung of the ladder, and the words for it."""
     if got is None:
         return "none", say("none")
-    if not isinstance(got, Tensor):
+    number = isinstance(got, (bool, int, float)) and getattr(want, "shape", ()) == ()
+    if not (is_array(got) or number):
         return "not a tensor", say("not a tensor", kind=type(got).__name__)
     if got is _skipped.get(name):
         return "skipped", say("skipped")
-    if not got.dtype.is_floating_point:
+    if not number and is_float(want) and not is_float(got):
         return "dtype", say("dtype", kind=str(got.dtype).removeprefix("torch."))
     if want is None:
-        return "no grad", say("no grad", name=name)
+        return "no grad", say("no grad" if is_torch(got) else "no differences", name=name)
 
-    shapes = {"name": name, "got": tuple(got.shape), "want": tuple(want.shape)}
+    got, want = plain(got), plain(want)
+    shapes = {"name": name, "got": got.shape, "want": want.shape}
     if squeezed(got.shape) != squeezed(want.shape):
         words = say("shape", **shapes)
         return "shape", words + (say("spread", **shapes) if spreads(got, want) else "")
     remark = say("flat", **shapes) if got.shape != want.shape else ""
 
-    got, want = plain(got).reshape(want.shape), plain(want)
-    unfit = (~got.isfinite()).sum().item()
+    got = got.reshape(want.shape)
+    unfit = (~np.isfinite(got)).sum()
     if unfit:
-        return "not finite", say("not finite", count=unfit, total=got.numel())
-    if torch.equal(got, want):
+        return "not finite", say("not finite", count=unfit, total=got.size)
+    if np.array_equal(got, want):
         return "exact", say("exact") + remark
-    error, scale = (got - want).abs().max().item(), want.abs().max().item()
+    error, scale = np.abs(got - want).max(), np.abs(want).max()
     if error <= CLOSE * scale + FLOOR:
         return "close", say("close") + (say("vanishing") if scale <= FLOOR else "") + remark
     level = "near" if error <= NEAR * scale else "off"
@@ -179,16 +196,33 @@ def explain(got, want):
     if not got.any():
         return say("zero")
     if want.any():
-        factor = ((got * want).sum() / (want * want).sum()).item()
-        if (got - factor * want).abs().max() <= 1e-4 * got.abs().max():
+        factor = (got * want).sum() / (want * want).sum()
+        if np.abs(got - factor * want).max() <= 1e-4 * np.abs(got).max():
             return say("factor", factor=factor)
-    at = [i.item() for i in torch.unravel_index((got - want).abs().argmax(), want.shape)]
-    return say("worst", at=at, got=got[tuple(at)].item(), want=want[tuple(at)].item())
+    at = np.unravel_index(np.abs(got - want).argmax(), want.shape)
+    return say("worst", at=[int(i) for i in at], got=got[at], want=want[at])
 
 
-def plain(tensor):
-    """The numbers alone, in float64."""
-    return tensor.detach().double()
+def is_torch(value):
+    """Whether it is a tensor; torch is not imported for that."""
+    return hasattr(value, "detach")
+
+
+def is_array(value):
+    """Whether it is a tensor, an array, or one of NumPy's numbers."""
+    return is_torch(value) or isinstance(value, (np.ndarray, np.generic))
+
+
+def is_float(value):
+    """Whether its numbers are floats; so they are where there is nothing to compare with."""
+    if is_torch(value):
+        return value.dtype.is_floating_point
+    return value is None or np.asarray(value).dtype.kind == "f"
+
+
+def plain(value):
+    """The numbers alone, as an array of float64."""
+    return np.asarray(value.detach().double() if is_torch(value) else value, dtype=np.float64)
 
 
 def squeezed(shape):
@@ -199,8 +233,8 @@ def squeezed(shape):
 def spreads(got, want):
     """Whether broadcasting would stretch `got` to the shape of `want`."""
     try:
-        return torch.broadcast_shapes(got.shape, want.shape) == want.shape
-    except RuntimeError:
+        return np.broadcast_shapes(got.shape, want.shape) == want.shape
+    except ValueError:
         return False
 
 
@@ -220,14 +254,14 @@ def invariants():
         return
     known = sys._getframe(1).f_globals
     pairs = [(name, known.get("d" + name), known.get(name)) for name in EVERY_STEP]
-    pairs = [pair for pair in pairs if isinstance(pair[1], Tensor) and isinstance(pair[2], Tensor)]
+    pairs = [(name, plain(dx), plain(x)) for name, dx, x in pairs if is_array(dx) and is_array(x)]
     if not pairs:
         print(say("nothing"))
         return
     bent = ["d" + name for name, dx, x in pairs if squeezed(dx.shape) != squeezed(x.shape)]
     _tell(say("shapes"), not bent, ", ".join(bent))
 
-    have = {name: plain(dx) for name, dx, x in pairs if squeezed(dx.shape) == squeezed(x.shape)}
+    have = {name: dx for name, dx, x in pairs if squeezed(dx.shape) == squeezed(x.shape)}
     for key, name, axis in (
         ("rows", "logits", 1),
         ("rows", "norm_logits", 1),
@@ -235,19 +269,19 @@ def invariants():
     ):
         if name in have:
             dx = have[name]
-            _holds(say(key, name="d" + name), dx.sum(axis), dx.abs().sum(axis).max().item())
+            _holds(say(key, name="d" + name), dx.sum(axis), np.abs(dx).sum(axis).max())
     if "b1" in have and "hprebn" in have:
-        scale = have["hprebn"].abs().sum(0).max().item()
+        scale = np.abs(have["hprebn"]).sum(0).max()
         _holds(say("vanishes", name="db1"), have["b1"], scale)
     if "C" in have and "Xb" in known:
-        absent = torch.ones(have["C"].shape[0], dtype=torch.bool)
-        absent[known["Xb"].unique()] = False
+        absent = np.ones(len(have["C"]), dtype=bool)
+        absent[plain(known["Xb"]).astype(int)] = False
         _holds(say("absent"), have["C"][absent], 0.0)
 
 
 def _holds(claim, values, scale):
     """Print whether `values` vanish next to `scale`."""
-    size = values.abs().max().item() if values.numel() else 0.0
+    size = np.abs(values).max(initial=0)
     _tell(claim, size <= CLOSE * scale, say("fails", size=size))
 
 
@@ -264,22 +298,21 @@ def numerical(f, x, dx=None, step=1e-5):
     `f` is handed a float64 copy of `x`; other tensors that it uses must be float64 too.
     With `dx` it also prints how your gradient compares.
     """
-    x = plain(x).clone()
-    gradient = torch.full_like(x, float("nan"))
+    x = x.detach().double().contiguous().clone() if is_torch(x) else np.array(x, float, order="C")
+    gradient = x * float("nan")
     if grading():
         return gradient
-    entries, slopes = x.view(-1), gradient.view(-1)
-    with torch.no_grad():
-        for i in range(entries.numel()):
-            here = entries[i].item()
-            entries[i] = here + step
-            up = torch.as_tensor(f(x))
-            entries[i] = here - step
-            down = torch.as_tensor(f(x))
-            entries[i] = here
-            if up.dtype != torch.float64:
-                raise TypeError(say("float32"))
-            slopes[i] = (up - down) / (2 * step)
+    entries, slopes = x.reshape(-1), gradient.reshape(-1)
+    for i in range(len(entries)):
+        here = float(entries[i])
+        entries[i] = here + step
+        up = f(x)
+        entries[i] = here - step
+        down = f(x)
+        entries[i] = here
+        if not str(getattr(up, "dtype", "float64")).endswith("float64"):
+            raise TypeError(say("float32"))
+        slopes[i] = (float(up) - float(down)) / (2 * step)
     if dx is not None:
         print(judge("numerical", dx, gradient)[1])
     return gradient
@@ -289,19 +322,48 @@ if "HANDGRAD_GRADING" in os.environ:  # whatever is assigned to `_grading`
 
     def numerical(f, x, dx=None, step=1e-5):
         """Differences are for checking at home: NaN."""
-        return torch.full_like(plain(x), float("nan"))
+        return x.detach().double() * float("nan") if is_torch(x) else np.full(np.shape(x), np.nan)
+
+
+def differences(loss="loss"):
+    """The last line of a forward pass in NumPy: cmp then compares with central differences of `loss`.
+
+    They run the cell's own lines again, with one entry of one value changed each time.
+    """
+    if grading() or "HANDGRAD_GRADING" in os.environ:
+        return
+    frame = sys._getframe(1)
+    source = "".join(linecache.getlines(frame.f_code.co_filename))
+    lines = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+    codes = [compile(ast.Module([line], []), "<forward>", "exec") for line in lines]
+    _forward[:] = codes, dict(frame.f_globals), loss
+
+
+def _slopes(name):
+    """The gradient of the forward pass in NumPy with respect to one of its values; None without."""
+    codes, known, loss = _forward or ((), {}, "")
+    if not (codes and is_array(known.get(name))):
+        return None
+
+    def changed(value):
+        names = {**known, name: value}
+        for code in codes:
+            exec(code, names)
+            names[name] = value
+        return names[loss]
+
+    return numerical(changed, known[name])
 
 
 def skip(name):
-    """Autograd's gradient of `name`, so that later steps can be worked on; it earns no points."""
+    """The true gradient of `name`, so that later steps can be worked on; it earns no points."""
     if grading():
         return _grading.skip(name)
-    tensor = sys._getframe(1).f_globals.get(name)
-    if not isinstance(tensor, Tensor) or not (tensor.is_leaf or tensor.retains_grad):
+    given = sys._getframe(1).f_globals.get(name)
+    value = reference(name, given)
+    if value is None:
         raise LookupError(say("unknown", name=name))
-    if tensor.grad is None:
-        raise LookupError(say("unknown", name=name))
-    _skipped[name] = tensor.grad.clone()
+    _skipped[name] = value.clone() if is_torch(value) else value.copy()
     return _skipped[name]
 
 
@@ -317,9 +379,9 @@ def picture(*titled):
     _, axes = plt.subplots(1, len(titled), figsize=(4.5 * len(titled), 4), squeeze=False)
     for axis, (title, tensor, *size) in zip(axes[0], titled, strict=True):
         values = plain(tensor)
-        values = values.reshape(values.shape[0], -1) if values.dim() > 1 else values.reshape(1, -1)
-        size = (size[0] if size else values.abs().max().item()) or 1.0
-        drawn = axis.imshow(values.numpy(), cmap="RdBu", vmin=-size, vmax=size, aspect="auto")
+        values = values.reshape(values.shape[0], -1) if values.ndim > 1 else values.reshape(1, -1)
+        size = (size[0] if size else np.abs(values).max()) or 1.0
+        drawn = axis.imshow(values, cmap="RdBu", vmin=-size, vmax=size, aspect="auto")
         axis.set_title(title)
         plt.colorbar(drawn, ax=axis)
     plt.tight_layout()
@@ -328,8 +390,8 @@ def picture(*titled):
 
 def pictures(name, got, want):
     """Draw yours and the target on one scale, and the difference on its own."""
-    got, want = plain(got).reshape(want.shape), plain(want)
-    size = want.abs().max().item()
+    want = plain(want)
+    got, size = plain(got).reshape(want.shape), np.abs(want).max()
     picture(
         (f"d{name}: {say('yours')}", got, size),
         (say("target"), want, size),
