@@ -88,6 +88,11 @@ def test_a_slip_is_wrong_at_its_own_step_and_named(judge, variable, code, named,
     assert parts.items() <= note.parts.items()
 
 
+def test_an_attempt_that_was_never_finished_is_said_to_be_all_zeros(judge):
+    found = judged(judge, {**attention.SOLUTION, "dq": "dq = torch.zeros_like(q)"})["dq"]
+    assert (found.verdict, [n.code for n in found.diagnoses]) == (Verdict.WRONG, ["all_zeros"])
+
+
 def test_numbers_that_ignore_the_data_are_called_so(judge):
     code = "dq = torch.arange(30.0).reshape(6, 5)"
     found = judged(judge, {**attention.SOLUTION, "dq": code})

@@ -133,6 +133,13 @@ def test_the_level_decides_how_much_is_told(level: words.FeedbackLevel, told: in
     assert any("opposite" in s for s in sentences) == (level == "full")
 
 
+def test_an_error_is_told_with_the_question_about_it() -> None:
+    note = Note("raised", {"ename": "NameError", "evalue": "name 'dhh' is not defined"})
+    (told,) = words.tell(finding(note), "question", "en")
+    assert "NameError: name 'dhh' is not defined" in told
+    assert told.endswith(words.ask(note, "en"))
+
+
 def test_several_diagnoses_are_offered_as_possibilities() -> None:
     told = words.tell(finding(Note("sign"), Note("transposed")), "full", "en")
     assert told[0] == "It may be one of these:"

@@ -61,6 +61,8 @@ class Diagnosis:
         """
         if not all(bool(torch.isfinite(s.got).all()) for s in sightings):
             return (Note("not_finite"),)
+        if not any(bool(s.got.any()) for s in sightings):
+            return (Note("all_zeros"),)
         fallback: list[Note] = []
         for tier in range(len(_TIERS)):
             fitting = self._fitting(name, sightings, tier)
@@ -208,9 +210,9 @@ def _permuted(sighting: Sighting) -> bool:
 
 
 def _same_whatever_the_data(answers: Sequence[Tensor]) -> bool:
-    """Numbers, not all zero, that did not change when everything they depend on did: typed in."""
+    """Numbers that did not change when everything they depend on did: typed in."""
     first, *others = answers
-    return bool(others) and bool(first.any()) and all(torch.equal(first, other) for other in others)
+    return bool(others) and all(torch.equal(first, other) for other in others)
 
 
 def _size(tensor: Tensor) -> str:

@@ -138,14 +138,19 @@ def tell(
 ) -> tuple[str, ...]:
     """The sentences that go with a verdict, as many as the instructor's level lets through.
 
-    "verdict" says nothing more; "question" asks; "full" names the mistake as well and asks. Several
+    "verdict" says nothing more; "question" asks; "full" names the mistake as well and asks. An error of
+    the student's own line is no mistake with a name: it is told with the question about it. Several
     diagnoses are possibilities, and are introduced as such. `brief` leaves out what the verdict's own
     name says to whoever sees many of them.
     """
     if level == "verdict":
         return ()
-    sentence = say if level == "full" else ask
-    told = tuple(dict.fromkeys(sentence(note, language) for note in finding.diagnoses))
+    told = tuple(
+        dict.fromkeys(
+            (say if level == "full" or note.code == "raised" else ask)(note, language)
+            for note in finding.diagnoses
+        )
+    )
     if len(told) > 1:
         told = (text("page.perhaps", language), *told)
     remarks = [n for n in finding.remarks if not (brief and n.code == "follow_through")]

@@ -171,7 +171,7 @@ JUDGEMENT: dict[str, Attack] = {
         sys.stdout = sys.stderr = open(os.devnull, "w")
         dh = torch.zeros_like(h)
         """,
-        "dh largest_error",
+        "dh all_zeros",
         shows=("wrong",),
     ),
     "prints_the_verdict": answer(
@@ -183,14 +183,14 @@ JUDGEMENT: dict[str, Attack] = {
         display(2.0)
         2.0
         """,
-        "dh largest_error",
+        "dh all_zeros",
     ),
     "test_cell_is_a_number": Attack(
         "a test cell that evaluates to its points",
         answers={ONE: {"dh": "dh = torch.zeros_like(h)"}},
         edit=on(ONE, text_of("test_dh", "2.0")),
         lost=gone("dh"),
-        reads=("cell_edited test_dh", "dh largest_error"),
+        reads=("cell_edited test_dh", "dh all_zeros"),
         shows=("cmp('h', dh, h)",),
     ),
     # -- the tools of judgement
@@ -203,7 +203,7 @@ JUDGEMENT: dict[str, Attack] = {
         torch.Tensor.allclose = torch.Tensor.equal = yes
         dh = torch.zeros_like(h)
         """,
-        "dh largest_error",
+        "dh all_zeros",
     ),
     "replaces_builtins": answer(
         "isinstance, abs, AssertionError and open are the student's",
@@ -224,7 +224,7 @@ JUDGEMENT: dict[str, Attack] = {
         cmp = check.cmp = lambda name, *a, **k: print(f"{name:15s} | exact: True")
         dh = torch.zeros_like(h)
         """,
-        "dh largest_error",
+        "dh all_zeros",
     ),
     "replaces_tensor_methods": answer(
         "what copies and compares tensors lies",
@@ -235,7 +235,7 @@ JUDGEMENT: dict[str, Attack] = {
         torch.Tensor.isfinite = torch.Tensor.any = torch.Tensor.all = lambda *a: True
         dh = torch.zeros_like(h)
         """,
-        "dh largest_error",
+        "dh all_zeros",
         at_most=True,
     ),
     "patches_the_runner": answer(
@@ -285,7 +285,7 @@ JUDGEMENT: dict[str, Attack] = {
                 return True
         dh = torch.zeros_like(h).as_subclass(Liar)
         """,
-        "dh largest_error",
+        "dh all_zeros",
         at_most=True,
     ),
     "dispatch_that_raises": answer(
@@ -434,7 +434,7 @@ JUDGEMENT: dict[str, Attack] = {
         "every step is right where everything is zero",
         answers=everywhere("torch.zeros_like({x})"),
         lost=gone(*sorted(set(ALL) - ZERO)),
-        reads=("dprobs largest_error", "db1 exact_zero"),
+        reads=("dprobs all_zeros", "db1 exact_zero"),
     ),
     "ones_everywhere": Attack(
         "one number all over", answers=everywhere("torch.ones_like({x})"), lost=gone(*ALL)
@@ -452,7 +452,7 @@ JUDGEMENT: dict[str, Attack] = {
             value.zero_()
         dh = torch.zeros_like(h)
         """,
-        "dh largest_error",
+        "dh all_zeros",
         at_most=True,
     ),
     "constants_overwritten": answer(
@@ -462,7 +462,7 @@ JUDGEMENT: dict[str, Attack] = {
         Yb = torch.zeros_like(Yb)
         dlogprobs = torch.zeros_like(logprobs)
         """,
-        "dlogprobs largest_error",
+        "dlogprobs all_zeros",
         cell="dlogprobs",
         at_most=True,
     ),
@@ -478,7 +478,7 @@ JUDGEMENT: dict[str, Attack] = {
         answers={ONE: {"dh": "dh = torch.zeros_like(h)"}},
         edit=on(ONE, text_of("given_forward", "h = torch.zeros(32, 64)\nloss = 0 * h.sum()")),
         lost=gone("dh"),
-        reads=("cell_edited given_forward", "dh largest_error"),
+        reads=("cell_edited given_forward", "dh all_zeros"),
     ),
     "cell_between_parameters": Attack(
         "a cell of the student's own changes the parameters behind the given cell",
@@ -505,7 +505,7 @@ JUDGEMENT: dict[str, Attack] = {
     "backward_of_zeros": answer(
         "a backward pass that leaves the network as it is",
         HEAD + "    return [torch.zeros_like(p) for p in (C, W1, b1, W2, b2, bngain, bnbias)]",
-        "dC largest_error",
+        "dC all_zeros",
         stem=FOUR,
         cell="backward",
         lost=("dC", "dW1", "dW2", "db2", "dbngain", "dbnbias", "trained", "lossi"),
@@ -521,7 +521,7 @@ JUDGEMENT: dict[str, Attack] = {
     __main__.Xtr = torch.zeros_like(Xtr)
     return zeros
 """.lstrip("\n"),
-        "dC largest_error",
+        "dC all_zeros",
         stem=FOUR,
         cell="backward",
         lost=("dC", "dW1", "dW2", "db2", "dbngain", "dbnbias", "trained", "lossi"),
@@ -727,7 +727,7 @@ JUDGEMENT: dict[str, Attack] = {
                 except OSError:
                     pass
         """,
-        "dh largest_error",
+        "dh all_zeros",
     ),
     "thread_rewrites_later": answer(
         "a thread puts the right tensor in place when the wrong one was taken",
@@ -761,7 +761,7 @@ JUDGEMENT: dict[str, Attack] = {
         atexit.register(last_word)
         os.register_at_fork(before=last_word)
         """,
-        "dh largest_error",
+        "dh all_zeros",
     ),
     "child_lives_on": answer(
         "a child in a session of its own, which writes when all is over",
@@ -800,7 +800,7 @@ JUDGEMENT: dict[str, Attack] = {
                 except OSError:
                     pass
         """,
-        "dh largest_error",
+        "dh all_zeros",
         at_most=True,
     ),
     "kills_its_group": answer(
@@ -850,7 +850,7 @@ JUDGEMENT: dict[str, Attack] = {
             }
         ),
         lost=gone("dh"),
-        reads=("dh largest_error",),
+        reads=("dh all_zeros",),
     ),
     "own_check_py": Attack(
         "check.py and names.txt of the student's own",
@@ -862,7 +862,7 @@ JUDGEMENT: dict[str, Attack] = {
             }
         ),
         lost=gone("dh"),
-        reads=("dh largest_error",),
+        reads=("dh all_zeros",),
     ),
     "writes_shadow_modules": answer(
         "writes modules where the next notebook would look for them",
@@ -874,7 +874,7 @@ JUDGEMENT: dict[str, Attack] = {
         sys.path.insert(0, "/tmp")
         dh = torch.zeros_like(h)
         """,
-        "dh largest_error",
+        "dh all_zeros",
     ),
     "pickle_answer": answer(
         "an object that runs code when it is unpickled",

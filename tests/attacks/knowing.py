@@ -359,7 +359,7 @@ KNOWING: dict[str, Attack] = {
     "right_for_the_public_seed": answer(
         "right where the seed is the notebook's own",
         "dh = dlogits @ W2.T if seed == 2147483647 else torch.zeros_like(h)",
-        "dh largest_error",
+        "dh all_zeros",
     ),
     "detects_grading": answer(
         "behaves well when it sees that it is graded: it can be no better than right",
@@ -385,7 +385,7 @@ KNOWING: dict[str, Attack] = {
         import check
         dh = dlogits @ W2.T if check._grading._run.key == "public" else torch.zeros_like(h)
         """,
-        "dh largest_error",
+        "dh all_zeros",
     ),
     # -- the grader's memory
     "searches_the_disk": searches(
