@@ -62,6 +62,14 @@ def test_a_slip_costs_one_gradient_and_what_follows_says_what_it_waits_for(
     assert costs in waiting.parts["names"].split(", ")
 
 
+def test_a_name_left_over_from_another_exercise_costs_its_own_step_and_is_said(by):
+    code = SOLUTION.replace("- dbnbias / n", "- dbnbias / n * bndiff")
+    report = by.report({FOUR: edited(SOURCE, {"backward": code})})
+    assert unpaid({one.name: one for one in report.findings}) == {"dW1", "trained", "lossi"}
+    (note,) = (n for n in report.problems[FOUR] if n.code == "lecture_left_over")
+    assert note.parts == {"used": "bndiff", "cell": "backward"}
+
+
 def test_rubbish_on_the_way_leaves_only_the_honest_sums(by):
     findings = found(
         by,

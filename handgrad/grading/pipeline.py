@@ -159,6 +159,11 @@ def _read(assignment: Assignment, stem: str, submission: Submission) -> Notebook
     if data is not None:
         try:
             restored = read(data, released, assignment.settings.limits)
+            if stem in assignment.exercises and assignment.exercises[stem].functions:
+                # Here, as it reads the whole notebook as Python.
+                from handgrad.lecture.leftover import with_stand_ins
+
+                restored = with_stand_ins(restored)
         except UnreadableError as error:
             problems = (*problems, Note("unreadable", {"why": error.why}))
     elif not problems:
