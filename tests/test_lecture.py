@@ -779,6 +779,19 @@ def test_another_name_for_one_thing_costs_nothing_in_any_exercise(
         assert {str(finding.verdict) for finding in report.findings} == {"right"}
 
 
+def test_all_leaves_may_have_names_of_their_own_at_once(
+    derivations: Grader, training: Grader
+) -> None:
+    lecture = Lecture()
+    lecture.train()
+    for name in ("C", "W1", "b1", "W2", "b2", "bngain", "bnbias"):
+        lecture.everywhere(name, f"my_{name.lower()}")
+        lecture.everywhere(f"d{name}", f"dmy_{name.lower()}")
+    for by, stems in ((derivations, STEMS[:3]), (training, STEMS[3:])):
+        report = by.report(dict.fromkeys(stems, lecture.file()))
+        assert {str(finding.verdict) for finding in report.findings} == {"right"}
+
+
 LISTS = {
     "one of its own": ("[C, w1, b1, W2, b2, bngain, bnbias]", {"w1": "W1"}),
     "most of its own": (

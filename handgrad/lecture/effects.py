@@ -11,6 +11,7 @@ from handgrad.lecture.statements import Statement
 # What makes data of its own.
 DRAWS = frozenset({"randint", "randn", "rand", "random", "randperm", "manual_seed", "seed"})
 DRAWS |= {"Generator", "open", "read_csv", "urlopen"}
+_FRESH = frozenset({"randn", "rand", "zeros", "ones", "empty"})
 _CONTAINER_CHANGES = frozenset(
     {"append", "extend", "insert", "update", "setdefault", "pop", "remove", "add"}
 )
@@ -127,6 +128,18 @@ def pairs(node: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
                 for each, its_value in zip(targets, values, strict=True):
                     if isinstance(each, ast.Name):
                         yield each.id, its_value
+
+
+def drawn(node: ast.stmt) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The names that a statement binds to fresh tensors, with the sizes of their axes as they are written."""
+    for name, value in pairs(node):
+        for each in ast.walk(value):
+            match each:
+                case ast.Call(ast.Attribute(_, maker), [ast.Tuple(sizes) | ast.List(sizes)]) | (
+                    ast.Call(ast.Attribute(_, maker), sizes)
+                ) if maker in _FRESH and sizes:
+                    yield name, tuple(map(ast.unparse, sizes))
+                    break
 
 
 def is_placeholder(node: ast.stmt, name: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from handgrad.lecture.effects import changed, names_in, pairs
+from handgrad.lecture.effects import changed, drawn, names_in, pairs
 from handgrad.lecture.statements import opened
 from handgrad.notebooks.matching import slots_of
 
@@ -18,7 +18,8 @@ class Outline:
     """The names that are there when the first answer is written, and what its forward pass makes.
 
     `answers` are the solution cells' grade ids in order; `values` are made by the cells tagged `forward`,
-    in order, from their `inputs`. `function` is the head of the function that the answer is, where it is
+    in order, from their `inputs`. `drawn` are the fresh tensors that are given, with their sizes as they are
+    written. `function` is the head of the function that the answer is, where it is
     one, with its `parameters` and what it `returns`.
     """
 
@@ -26,6 +27,7 @@ class Outline:
     given: frozenset[str]
     values: tuple[str, ...]
     inputs: Mapping[str, frozenset[str]]
+    drawn: Mapping[str, tuple[str, ...]]
     function: str = ""
     parameters: tuple[str, ...] = ()
     returns: tuple[str, ...] = ()
@@ -35,6 +37,7 @@ def outline(released: "NotebookNode") -> Outline:
     """Read a released notebook; its text is trusted to be Python."""
     answers, given, stub = list[str](), set[str](), ""
     values: dict[str, frozenset[str]] = {}
+    fresh: dict[str, tuple[str, ...]] = {}
     for slot in slots_of(released):
         if slot.cell_type != "code":
             continue
@@ -44,6 +47,7 @@ def outline(released: "NotebookNode") -> Outline:
         elif slot.kind == "given" and not answers:
             body = list(opened(ast.parse(slot.cell.source).body))
             given = given.union(*map(changed, body))
+            fresh |= {name: sizes for node in body for name, sizes in drawn(node)}
             if "forward" in slot.cell.metadata.get("tags", []):
                 values |= {name: names_in(value) for node in body for name, value in _made(node)}
     head, parameters, returns = _function(stub)
@@ -52,6 +56,7 @@ def outline(released: "NotebookNode") -> Outline:
         frozenset(given | set(parameters)),
         tuple(values),
         values,
+        fresh,
         head,
         parameters,
         returns,
