@@ -745,6 +745,20 @@ def test_the_derivations_get_the_verdicts_they_deserve(expected: Row, derivation
     check(expected, derivations, STEMS[:3])
 
 
+def test_autograd_beside_an_answer_accuses_nobody_and_a_gradient_that_is_read_does(
+    derivations: Grader,
+) -> None:
+    lecture = Lecture()
+    loop = "for _ in range(1):\n    {}\n    for p in parameters:\n        p.requires_grad = True\n"
+    loop += "        p.grad = None\n    loss.backward()"
+    own = loop.format("demb = dembcat.view(emb.shape)")
+    lecture.steps |= {"demb": own, "dW2": "dW2 = W2.grad.clone()"}
+    lecture.write_steps()
+    report = derivations.report(dict.fromkeys(STEMS[:3], lecture.file()))
+    assert {line.what for line in report.integrity} == {"Tensor.grad"}
+    assert "demb" in {f.name for f in report.findings if str(f.verdict) == "right"}
+
+
 @pytest.mark.parametrize("expected", TRAINING_ROWS.values(), ids=TRAINING_ROWS)
 def test_the_training_loop_gets_the_verdicts_it_deserves(expected: Row, training: Grader) -> None:
     check(expected, training, STEMS[3:])

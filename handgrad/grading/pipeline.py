@@ -35,13 +35,15 @@ T = TypeVar("T")
 class Notebook:
     """One notebook of a submission, put back on the release, and all that is odd about it.
 
-    `unjudged` is why nobody may judge it although it is there; `doubts` are of single variables.
+    `unjudged` is why nobody may judge it although it is there; `doubts` are of single variables;
+    `lecture` is whether it is the lecture's own.
     """
 
     restored: Prepared
     problems: tuple[Note, ...]
     unjudged: Note | None = None
     doubts: Mapping[str, Note] = field(default_factory=dict)
+    lecture: bool = False
 
 
 class Pipeline:
@@ -104,7 +106,7 @@ class Pipeline:
             for stem, own in in_order(reading, look, release).items():
                 if submission.files.get(stem) == data:
                     problems = (*submission.problems.get(stem, ()), *own.prepared.problems)
-                    yield stem, Notebook(own.prepared, problems, doubts=own.doubts)
+                    yield stem, Notebook(own.prepared, problems, doubts=own.doubts, lecture=True)
 
 
 class Lecture:
@@ -196,11 +198,17 @@ def answers_of(
     }
 
 
+# The lecture has autograd compute beside every answer. There only who reads a gradient is listed.
+_BESIDE = frozenset({"Tensor.backward", "Tensor.requires_grad", "Tensor.requires_grad_"})
+
+
 def _integrity(
     notebooks: Mapping[str, Notebook], evidence: Mapping[str, Evidence]
 ) -> Iterator[IntegrityLine]:
     for stem, seen in evidence.items():
         for attempt in seen.attempts:
+            if notebooks[stem].lecture and attempt.what in _BESIDE:
+                continue
             cell = notebooks[stem].restored.numbers.get(attempt.cell, attempt.cell)
             yield IntegrityLine(stem, cell, attempt.what, attempt.line)
 
