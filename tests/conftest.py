@@ -10,6 +10,8 @@ from typing import NoReturn
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from handgrad.sandbox import bubblewrap
+
 # Before torch is imported: with more threads it spends its time handing tiny tensors over.
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -21,6 +23,12 @@ def missing(why: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(why)
     pytest.skip(why)
+
+
+def pytest_report_header() -> str:
+    """Which sandboxes the tests can try here, and why not the other."""
+    why = bubblewrap.trouble()
+    return f"sandboxes: landlock{f'; bubblewrap cannot work: {why}' if why else ', bubblewrap'}"
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 
+from handgrad.sandbox import bubblewrap, launch
+
 ROOT = Path(__file__).resolve().parents[1]
 USER = 65534
 _AS_USER = (f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
@@ -78,6 +80,10 @@ PLACES = (
     if os.geteuid() == 0
     else {"here": Place(), "here without namespaces": Place((), "namespaces")}
 )
+SANDBOXES = tuple(
+    name for name in launch.SANDBOXES if name != "bubblewrap" or not bubblewrap.trouble()
+)
+"""Those that can work where the tests run; where namespaces are denied, Landlock is all there is."""
 DENIED = {name: place for name, place in PLACES.items() if place.denied}
 
 

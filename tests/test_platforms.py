@@ -19,6 +19,7 @@ import pytest
 import yaml
 from coursedir import ROOT, SCRIPTS, graded_class, make_course
 from markdown_it import MarkdownIt
+from places import SANDBOXES
 
 from demo.classroom import FOUR
 from handgrad.doors import cli
@@ -326,7 +327,7 @@ def test_an_assignment_that_cannot_be_read_is_not_the_student_s_mistake(course: 
     assert "no assignment of this name" in done.stderr
 
 
-@pytest.mark.parametrize("sandbox", ["bubblewrap", "landlock"])
+@pytest.mark.parametrize("sandbox", SANDBOXES)
 def test_a_folder_gets_the_marks_of_the_class_and_its_code_never_sees_the_seed(
     sandbox: str, course: Path, tmp_path: Path
 ) -> None:

@@ -231,9 +231,9 @@ class Worker:
             starts |= self._given_cells.prepare(replace(plan, runs=own), prefix).starts
         know_lines(cells)
         self._attempts.kinds = {cell.index: cell.kind for cell in cells}
-        asked = frozenset(
-            itertools.chain(*plan.takes.values(), *(run.replace for run in plan.runs))
-        )
+        asked: frozenset[str] = frozenset()
+        if not all(run.display for run in plan.runs):  # what is only shown needs no taps
+            asked = asked.union(*plan.takes.values(), *(run.replace for run in plan.runs))
         closely = any(changes_unseen(cell.source) for cell in cells if cell.kind in OWN)
         Runner(
             plan=plan,
