@@ -117,6 +117,24 @@ def no_headings_and_no_forward(lecture: Lecture) -> None:
     del lecture.cells["two"], lecture.cells["three"]
 
 
+BATCH_NORM = tuple(f"1{n}" for n in STEPS[STEPS.index("dhpreact") : STEPS.index("dhprebn")])
+
+
+def without_batch_norm(lecture: Lecture) -> None:
+    """The same network, but that tanh follows the first layer at once."""
+    forward = str(lecture.cells["forward"])
+    first, rest = forward.split("# batch normalization")
+    lecture.cells["forward"] = first + rest[rest.index("# non-linearity") :].replace(
+        "tanh(hpreact)", "tanh(hprebn)"
+    )
+    lecture.change("reference", "hpreact, bnraw, bnvar_inv, bnvar, bndiff2, bndiff, bnmeani, ", "")
+    own = {"dhprebn": "dhprebn = (1 - h**2) * dh"}
+    kept = {n: c for n, c in lecture.steps.items() if f"1{n}" not in BATCH_NORM}
+    lecture.steps = kept | own
+    lecture.write_steps()
+    del lecture.cells["three"], lecture.cells["three_answer"]
+
+
 # What the two short forms pass over.
 LEAPT = (*STEPS[: STEPS.index("dlogits")], *STEPS[STEPS.index("dbnraw") : STEPS.index("dhprebn")])
 
@@ -467,6 +485,13 @@ ROWS = {
             step("dbndiff2", "dbndiff2 = 1 / n * torch.ones_like(bndiff2) * dbnvar"),
         ),
         {"1dbndiff2": "could not tell"} | from_on("dbndiff") | {"1dbnmeani": "right"},
+        notes="other_formula",
+    ),
+    "no batch normalisation": row(
+        without_batch_norm,
+        dict.fromkeys((*BATCH_NORM, "1dhprebn", "3dhprebn"), "could not tell")
+        | from_on("dembcat")
+        | {"1db1": "right step"},
         notes="other_formula",
     ),
     # how people write

@@ -154,17 +154,28 @@ class _Writer:
         """Gradients through a line of the forward pass that is another one here, and those that are not
         found although something unknown is compared.
         """
-        if lesson is not self.first:
+        outline = self.first.outline
+        if lesson.outline.function:  # whose forward pass is another one
             return
-        outline, syllabus = lesson.outline, self.reading.syllabus
-        if self.choice.unknown:
+        for name, index in self.setup.formulas.items():
+            for tensor in self._behind(name):
+                yield self.reading.syllabus.gradient(tensor), self._formula(name, index)
+        if lesson is self.first and self.choice.unknown:
             cells = sorted({int(self.reading.at(c.statement)) for c in self.choice.unknown})
             note = Note("lecture_unknown", {"cells": ", ".join(map(str, cells))})
             answers = self.choice.answers[lesson.notebook]
             yield from ((target, note) for target in outline.answers if target not in answers)
-        for name, index in self.setup.formulas.items():
-            for tensor in outline.inputs.get(name, ()):
-                yield syllabus.gradient(tensor), self._formula(name, index)
+
+    def _behind(self, name: str) -> Iterator[str]:
+        """What a value is made from in the course, through values that are not made here at all."""
+        outline = self.first.outline
+        there = {
+            v for made in self.look.made.values() for each in made.values() for v in each.values
+        }
+        for tensor in outline.inputs.get(name, ()):
+            yield tensor
+            if tensor in outline.values and tensor not in there:
+                yield from self._behind(tensor)
 
 
 def _sources(pieces: Sequence[Piece]) -> Iterator[Note]:
