@@ -52,6 +52,7 @@ IMPORTERS: Mapping[str, str] = {
     "filelock": "lock",
     "msgspec": "records settings reportfiles dask_cluster",
     "PIL": "picture",
+    "tornado": "pageserver",
     "nbgrader": "names course course_language course_url gradebook rows roster rosterfile autograde "
     "generate_feedback collectors archives exporters release",
     "sqlalchemy": "names database gradebook rows autograde",

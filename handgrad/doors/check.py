@@ -58,43 +58,40 @@ def check(
         Console(stderr=True).print(
             "[bold red]No sandbox:[/] this notebook's code runs with all your rights."
         )
-    if notebook.is_dir():
-        return _check_folder(notebook, _assignment(course, name), sandboxed, launched)
-    known = _assignments(course, name)
-    data, cells = opened(notebook, known[0].settings.limits)
-    belonging = _belonging(cells, notebook, known)
-    if belonging is not None:
-        whole, stem = belonging
-        assignment, files = whole.only(stem), {stem: data}
-    else:
-        assignment = _of_the_lecture(data, notebook, known)
-        files = dict.fromkeys(assignment.notebooks, data)
+    assignment, submission = belonging(notebook, assignments(course, name))
     graded = with_pipeline(
         assignment,
-        lambda pipeline: pipeline.grade(notebook.stem, Submission(files, {})),
+        lambda pipeline: pipeline.grade(student_of(notebook), submission),
         sandboxed=sandboxed,
         launched=launched,
     )
     return Checked(assignment, graded)
 
 
-def _check_folder(
-    folder: Path, assignment: Assignment, sandboxed: bool, launched: Launched | None
-) -> Checked:
-    limits = assignment.settings.limits
-    submission = take(folder, assignment.release, assignment.files, limits)
-    if error := nothing_there(submission, assignment.release, str(folder)):
-        raise error
-    student = folder.resolve().name
-    return Checked(
-        assignment,
-        with_pipeline(
-            assignment,
-            lambda pipeline: pipeline.grade(student, submission),
-            sandboxed=sandboxed,
-            launched=launched,
-        ),
-    )
+def student_of(path: Path) -> str:
+    """Whom a report of a file or folder is about, where no gradebook knows."""
+    return path.resolve().name if path.is_dir() else path.stem
+
+
+def belonging(path: Path, known: list[Assignment]) -> tuple[Assignment, Submission]:
+    """What of the `known` assignments a notebook or a folder answers, and its files as a submission.
+
+    Raises UserError where it cannot be read, or answers none of them.
+    """
+    if path.is_dir():
+        assignment = _only_one(known)
+        limits = assignment.settings.limits
+        submission = take(path, assignment.release, assignment.files, limits)
+        if error := nothing_there(submission, assignment.release, str(path)):
+            raise error
+        return assignment, submission
+    data, cells = opened(path, known[0].settings.limits)
+    nearest = _nearest(cells, path, known)
+    if nearest is not None:
+        whole, stem = nearest
+        return whole.only(stem), Submission({stem: data}, {})
+    assignment = _of_the_lecture(data, path, known)
+    return assignment, Submission(dict.fromkeys(assignment.notebooks, data), {})
 
 
 def not_graded(path: Path, course: Path | None, name: str, why: str) -> Checked:
@@ -102,22 +99,23 @@ def not_graded(path: Path, course: Path | None, name: str, why: str) -> Checked:
 
     Raises UserError where the assignment itself cannot be read.
     """
-    assignment = _assignment(course, name)
+    assignment = _only_one(assignments(course, name))
     if path.stem in assignment.exercises:
         assignment = assignment.only(path.stem)
     graded = given_up(described(assignment), path.resolve().name, Submission({}, {}), why)
     return Checked(assignment, graded)
 
 
-def _assignment(course: Path | None, name: str) -> Assignment:
-    known = _assignments(course, name)
+def _only_one(known: list[Assignment]) -> Assignment:
     if len(known) > 1:
+        course = str(known[0].graders.parents[1])
         several = ", ".join(each.name for each in known)
-        raise UserError(str(course), f"it has several assignments: {several}", "Use --assignment")
+        raise UserError(course, f"it has several assignments: {several}", "Use --assignment")
     return known[0]
 
 
-def _assignments(course: Path | None, name: str) -> list[Assignment]:
+def assignments(course: Path | None, name: str = "") -> list[Assignment]:
+    """All assignments of a course, or its `name`; without a course, what the package brings."""
     if course is None:
         return [Assignment.packaged(name or PACKAGED)]
     known = [name] if name else names(course)
@@ -128,7 +126,7 @@ def _assignments(course: Path | None, name: str) -> list[Assignment]:
     return [Assignment.load(course, name) for name in known]
 
 
-def _belonging(
+def _nearest(
     cells: tuple[RawCell, ...], path: Path, known: list[Assignment]
 ) -> tuple[Assignment, str] | None:
     """The assignment and released notebook that shares most cells with this one, if any does."""
@@ -213,8 +211,12 @@ def as_json(checked: Checked) -> dict[str, object]:
     }
 
 
-def as_html(checked: Checked) -> str:
-    """The report as the page a student of a course would get."""
+def as_html(
+    checked: Checked, *, cells: bool = True, stepped: bool = False, live: bool = False
+) -> str:
+    """The report as the page a student of a course would get, with the notebooks' `cells` or without;
+    `stepped` and `live` as `feedback.page` has them.
+    """
     from handgrad.pages.feedback import edges_of, page
 
     assignment = checked.assignment
@@ -223,10 +225,13 @@ def as_html(checked: Checked) -> str:
         {
             stem: nbjson.reads(text)  # type: ignore[no-untyped-call]
             for stem, text in checked.graded.notebooks.items()
+            if cells
         },
         edges_of(assignment.exercises),
         language=assignment.settings.language,
         level=assignment.settings.feedback,
+        stepped=stepped,
+        live=live,
     )
 
 

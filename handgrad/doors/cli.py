@@ -71,13 +71,18 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--output", type=Path, metavar="FILE", help="write that to FILE instead")
     check.add_argument("--html", type=Path, metavar="FILE", help="write a page to FILE")
     _add_course(check)
-    check.add_argument(
-        "--no-sandbox",
-        action="store_true",
-        help="run the notebook without the sandbox: only for one that you vouch for",
-    )
+    _add_no_sandbox(check)
     _add_sandbox(check)
     check.set_defaults(run=_check)
+
+    watch = commands.add_parser("watch", help="judge a notebook or folder at every save")
+    watch.add_argument("notebook", type=Path, help="a notebook, or a submission's folder")
+    watch.add_argument("--assignment", default="", help="of which the folder is a submission")
+    watch.add_argument("--no-browser", action="store_true", help="do not open the page")
+    _add_course(watch)
+    _add_no_sandbox(watch)
+    _add_sandbox(watch)
+    watch.set_defaults(run=_watch)
 
     grade = commands.add_parser("grade", help="grade the submissions that are due")
     grade.add_argument("assignment")
@@ -156,6 +161,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_no_sandbox(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-sandbox",
+        action="store_true",
+        help="run the notebook without the sandbox: only for one that you vouch for",
+    )
+
+
 def _add_sandbox(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sandbox",
@@ -189,9 +202,7 @@ def _check(options: argparse.Namespace) -> int:
 
     gc.freeze()
     gc.enable()
-    course = options.course or find_course(Path.cwd())
-    if not options.course and course and course.is_relative_to(options.notebook.resolve()):
-        course = None  # handed in with the notebooks: its graders would be the student's
+    course = _course_of(options)
     try:
         result = check(
             options.notebook,
@@ -222,6 +233,32 @@ def _check(options: argparse.Namespace) -> int:
             raise atomic.refused(error, options.output) from None
         atomic.write(options.output, rendered(result, options.format or "json"))
     return status(result.report) if options.format else 0
+
+
+def _course_of(options: argparse.Namespace) -> Path | None:
+    """The course that `options.notebook` is looked at with; None for what the package brings."""
+    course: Path | None = options.course or find_course(Path.cwd())
+    if not options.course and course and course.is_relative_to(options.notebook.resolve()):
+        return None  # handed in with the notebooks: its graders would be the student's
+    return course
+
+
+def _watch(options: argparse.Namespace) -> int:
+    import asyncio
+
+    from handgrad.doors.companion import watch
+
+    with suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
+        asyncio.run(
+            watch(
+                options.notebook,
+                _course_of(options),
+                options.assignment,
+                sandboxed=not options.no_sandbox,
+                browser=not options.no_browser,
+            )
+        )
+    return 0
 
 
 def _grade(options: argparse.Namespace) -> int:

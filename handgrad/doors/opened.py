@@ -15,6 +15,7 @@ def opened(notebook: Path, limits: Limits) -> tuple[bytes, tuple[RawCell, ...]]:
         return data, parse(data, limits).cells
     except OSError as error:
         fact, cure = f"it cannot be read ({error.strerror})", "Check the path"
+        raise UserError(str(notebook), fact, cure) from error
     except UnreadableError as error:
         fact, cure = reason(error.why, "en"), "Save it in Jupyter, without outputs, and try again"
         if notebook.suffix == ".py":
@@ -22,4 +23,4 @@ def opened(notebook: Path, limits: Limits) -> tuple[bytes, tuple[RawCell, ...]]:
                 "it is a Python script, not a notebook",
                 "Give the .ipynb file it came from",
             )
-    raise UserError(str(notebook), fact, cure)
+        raise UserError(str(notebook), fact, cure) from error

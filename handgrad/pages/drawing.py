@@ -217,10 +217,11 @@ def _node(node: _Node, y: float, verdict: Verdict | None, first: bool) -> Markup
             x + 5, y - 8, Markup(MARKS[verdict])
         )
     return Markup(
-        '<g class="{}"><rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.0f}" rx="{}"/>{}'
+        '<g class="{}" data-name="d{}"><rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.0f}" rx="{}"/>{}'
         '<text x="{:.1f}" y="{:.1f}">{}</text></g>'
     ).format(
         classes,
+        node.name,
         x,
         y - _HEIGHT / 2,
         width,

@@ -11,7 +11,7 @@ from handgrad.pages import inert
 from handgrad.pages.drawing import Edges, draw, kind
 from handgrad.pages.feedbackrows import Row, Rows, shown
 from handgrad.pages.gradedcells import GradedCell, Notebook, cells_of
-from handgrad.pages.template import render, sentence
+from handgrad.pages.template import render, script, sentence
 from handgrad.pages.words import amount, meaning_of, name_of, say, text
 from handgrad.settings import FeedbackLevel
 from handgrad.verdict import Finding, Report, Verdict
@@ -43,6 +43,7 @@ class _ShownCell:
     body: Markup
     outputs: Markup
     anchor: str
+    grade_id: str
     folded: int = 0  # lines of given code that are shown on demand
 
 
@@ -77,11 +78,15 @@ def page(
     level: FeedbackLevel,
     marks: Marks | None = None,
     only: str = "",
+    stepped: bool = False,
+    live: bool = False,
 ) -> str:
     """The page for one submission, or for its notebook `only`, as one file that fetches nothing.
 
     `notebooks` and `edges` are by notebook; where one is missing, the page does without the cells or
     the drawing. With `marks` the gradebook's points are shown, marks given by hand included.
+    `stepped`: the question and the name of a mistake are opened by the reader, one after the other.
+    `live`: the page follows the events of the server that it comes from (see `doors.pageserver`).
     """
     stems = (
         [only]
@@ -89,8 +94,8 @@ def page(
         else list(dict.fromkeys([f.notebook for f in report.findings] + [*notebooks]))
     )
     findings = [f for f in report.findings if f.notebook in stems]
-    maker = _Maker(language, Rows(language, level, marks.waiting if marks else frozenset()))
-    first = next((f for f in findings if f.verdict == Verdict.WRONG), None)
+    waiting = marks.waiting if marks else frozenset()
+    maker = _Maker(language, Rows(language, level, waiting, stepped))
     sheets = [
         maker.sheet(
             stem,
@@ -102,7 +107,8 @@ def page(
         )
         for number, stem in enumerate(stems, start=1)
     ]
-    next_step, tone = _next(findings, first, language)
+    following, tone = next_step(findings, language)
+    source, script_hash = script("live.js") if live else ("", "")
     right = sum(f.verdict in (Verdict.RIGHT, Verdict.RIGHT_STEP) for f in findings)
     return render(
         "feedback.html.j2",
@@ -116,12 +122,14 @@ def page(
         late=text("page.late", language, points=amount(marks.late_penalty))
         if marks and marks.late_penalty
         else "",
-        next_step=sentence(next_step),
+        next_step=sentence(following),
         next_tone=tone,
         level=level,
         many=len(sheets) > 1,
         sheets=sheets,
         legend=[(shown(v, language), meaning_of(v, language)) for v in Verdict],
+        script=source,
+        script_hash=script_hash,
     )
 
 
@@ -149,8 +157,9 @@ def _score(findings: Sequence[Finding], marks: Marks | None, language: str) -> s
     return text(key, language, points=amount(points), max=amount(maximum))
 
 
-def _next(findings: Sequence[Finding], first: Finding | None, language: str) -> tuple[str, str]:
+def next_step(findings: Sequence[Finding], language: str) -> tuple[str, str]:
     """The one thing to do now, and the tone (a CSS class) it is said in."""
+    first = next((f for f in findings if f.verdict == Verdict.WRONG), None)
     if first:
         return text("page.next_step", language, name=first.name), "v-wrong"
     open_ = [f for f in findings if f.verdict == Verdict.NOT_ATTEMPTED]
@@ -254,7 +263,12 @@ class _Maker:
         lines = cell.source.count("\n") + 1
         folded = lines if cell.role == "given" and not is_prose and lines > _SHORT else 0
         return _ShownCell(
-            label, body, inert.outputs(visible, self.language, self.budget), anchor, folded
+            label,
+            body,
+            inert.outputs(visible, self.language, self.budget),
+            anchor,
+            cell.grade_id,
+            folded,
         )
 
     def _drawing(self, findings: Sequence[Finding], edges: Edges, wrong: Finding | None) -> Markup:

@@ -9,7 +9,7 @@ from handgrad.pages.drawing import kind, mark
 from handgrad.pages.gradedcells import GradedCell
 from handgrad.pages.picture import Drawn, describe, draw_error
 from handgrad.pages.template import sentence
-from handgrad.pages.words import amount, joined, name_of, tell, text
+from handgrad.pages.words import amount, in_steps, joined, name_of, tell, text
 from handgrad.settings import FeedbackLevel
 from handgrad.verdict import Finding, Verdict
 
@@ -31,6 +31,8 @@ class Row:
     points: str
     verdict: Shown | None = None  # None: marked by a person
     told: tuple[Markup, ...] = ()
+    asked: tuple[Markup, ...] = ()  # behind a click, and `named` behind a second one
+    named: tuple[Markup, ...] = ()
     tag: str = ""
     anchor: str = ""
     first: bool = False
@@ -47,12 +49,14 @@ def shown(verdict: Verdict, language: str) -> Shown:
 class Rows:
     """Makes rows in one language, telling as much as the level lets through.
 
-    `waiting` are the grade ids of the answers that a person has yet to mark.
+    `waiting` are the grade ids of the answers that a person has yet to mark. `stepped`: what leads to a
+    mistake is told in steps (see `words.in_steps`).
     """
 
     language: str
     level: FeedbackLevel
     waiting: frozenset[str]
+    stepped: bool = False
 
     def of(
         self,
@@ -69,7 +73,11 @@ class Rows:
                 tag = text("page.changed_by_hand", self.language)
             points = cell.score
         worth = amount(finding.max_points)
-        told = tell(finding, self.level, self.language, brief=True)
+        told, asked, named = (
+            in_steps(finding, self.level, self.language)
+            if self.stepped and finding.verdict == Verdict.WRONG
+            else (tell(finding, self.level, self.language, brief=True), (), ())
+        )
         drawn, pattern = None, ""
         if finding.picture and self.level != "verdict" and finding.verdict == Verdict.WRONG:
             drawn = draw_error(finding.name, finding.picture, self.language)
@@ -81,7 +89,9 @@ class Rows:
             name=finding.name,
             points=f"{'?' if points is None else amount(points)} / {worth}",
             verdict=shown(finding.verdict, self.language),
-            told=tuple(sentence(s) for s in told),
+            told=tuple(map(sentence, told)),
+            asked=tuple(map(sentence, asked)),
+            named=tuple(map(sentence, named)),
             tag=tag,
             anchor=anchors.get(finding.grade_id, ""),
             first=first,

@@ -1,16 +1,13 @@
 """The class report as one page that fetches nothing; its one script sorts and filters."""
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import groupby
 
 from markupsafe import Markup
 
 from handgrad.pages.drawing import kind, mark
-from handgrad.pages.template import render, sentence
+from handgrad.pages.template import render, script, sentence
 from handgrad.pages.words import amount, fact, known, name_of, say, text
 from handgrad.statistics.changes import Change
 from handgrad.statistics.classreport import BINS, ClassReport, Errand, Mistake
@@ -49,8 +46,7 @@ class _Row:
 
 def html(report: ClassReport, language: str) -> str:
     """The page, in the instructor's language."""
-    script = files("handgrad.pages").joinpath("templates", "report.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    source, script_hash = script("report.js")
     maker = _Maker(report, language)
     errands = {student: list(of) for student, of in _by_student(report.errands)}
     tallest = max(report.bins) or 1
@@ -61,8 +57,8 @@ def html(report: ClassReport, language: str) -> str:
     return render(
         "report.html.j2",
         language,
-        script=Markup(script),
-        script_hash=digest,
+        script=source,
+        script_hash=script_hash,
         title=text("report.title", language, assignment=report.assignment),
         made=text("report.made", language, students=len(report.records), graded=len(report.graded)),
         when=text("report.made_at", language, when=_when(report)),

@@ -1,6 +1,9 @@
 """Pages from the templates of this package, everything in them escaped unless it was made safe."""
 
+import base64
+import hashlib
 from functools import cache
+from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -26,6 +29,13 @@ def render(name: str, language: str, **values: object) -> str:
         return text(key, language, **parts)
 
     return _environment().get_template(name).render(w=words, **values)
+
+
+@cache
+def script(name: str) -> tuple[Markup, str]:
+    """A script of the templates as it stands in a page, and its hash for the page's policy."""
+    source = files("handgrad.pages").joinpath("templates", name).read_text(encoding="utf-8")
+    return Markup(source), base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
 
 
 def sentence(words: str) -> Markup:

@@ -100,14 +100,18 @@ def fact(note: Note, language: str) -> str:
 
 def ask(note: Note, language: str) -> str:
     """What a diagnosis asks, without naming the mistake."""
-    table = _table(language)
+    # A cell that was stopped, say, is a fact with nothing to ask.
+    return _question(note, language) or say(note, language)
+
+
+def _question(note: Note, language: str) -> str:
+    """What a diagnosis asks; "" where it has nothing to ask."""
+    table, key = _table(language), f"diagnosis.{note.code}.ask"
     for part, value in note.parts.items():
-        special = f"diagnosis.{note.code}.ask_when.{part}.{value}"
+        special = f"{key}_when.{part}.{value}"
         if special in table:
             return text(special, language, **note.parts)
-    if f"diagnosis.{note.code}.ask" in table:
-        return text(f"diagnosis.{note.code}.ask", language, **note.parts)
-    return say(note, language)  # a cell that was stopped, say: a fact with nothing to ask
+    return text(key, language, **note.parts) if key in table else ""
 
 
 def say(note: Note, language: str) -> str:
@@ -155,6 +159,26 @@ def tell(
         told = (text("page.perhaps", language), *told)
     remarks = [n for n in finding.remarks if not (brief and n.code == "follow_through")]
     return told + tuple(say(note, language) for note in remarks)
+
+
+def in_steps(
+    finding: Finding, level: FeedbackLevel, language: str
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """What goes with a verdict in three parts, each for who has thought about the one before: what is said
+    at once, the questions, and the names of mistakes. The level lets as much through as in `tell`.
+    """
+    if level == "verdict":
+        return (), (), ()
+    open_ = [note for note in finding.diagnoses if not _question(note, language)]
+    riddles = [note for note in finding.diagnoses if note not in open_]
+    asked = dict.fromkeys(ask(note, language) for note in riddles)
+    named = dict.fromkeys(fact(note, language) for note in riddles if level == "full")
+    perhaps = (text("page.perhaps", language),)
+    return (
+        tuple(say(note, language) for note in (*open_, *finding.remarks)),
+        (*(perhaps if len(asked) > 1 else ()), *asked),
+        (*(perhaps if len(named) > 1 else ()), *named),
+    )
 
 
 def told_of(finding: Finding, level: FeedbackLevel, language: str) -> str:
