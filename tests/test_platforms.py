@@ -274,10 +274,16 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_course(tmp_path_factory.mktemp("platforms") / "course", ["forgot_a_branch"])
 
 
-BAD: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "no notebook": ("gradescope", ("essay.pdf",)),
-    "an empty folder": ("prairielearn", ()),
-    "another notebook": ("junit", ("other.ipynb",)),
+CUT_OFF = (ROOT / "release" / "backprop" / "1_every_step.ipynb").read_text(encoding="utf-8")[:9999]
+BAD: Mapping[str, tuple[str, str, dict[str, str]]] = {
+    # the format, what of the folder is handed in, and what is in the folder
+    "no notebook": ("gradescope", "", {"essay.pdf": "{}"}),
+    "an empty folder": ("prairielearn", "", {}),
+    "another notebook": ("junit", "", {"other.ipynb": "{}"}),
+    "no folder": ("prairielearn", "nowhere", {}),
+    "a file cut off": ("github", "", {"1_every_step.ipynb": CUT_OFF}),
+    "a file cut off, alone": ("gradescope", "1_every_step.ipynb", {"1_every_step.ipynb": CUT_OFF}),
+    "a file that is none": ("json", "other.ipynb", {"other.ipynb": "\x00"}),
 }
 
 
@@ -285,15 +291,15 @@ BAD: Mapping[str, tuple[str, tuple[str, ...]]] = {
 def test_bad_input_gives_a_result_that_the_platform_takes(
     case: str, course: Path, tmp_path: Path
 ) -> None:
-    kind, names = BAD[case]
-    folder = tmp_path / "submission"
+    kind, part, files = BAD[case]
+    folder, result = tmp_path / "submission", tmp_path / "o" / "r"
     folder.mkdir()
-    for name in names:
-        (folder / name).write_text("{}")
-    done = handgrad(course, "check", folder, "--format", kind, "--output", tmp_path / "o" / "r")
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    done = handgrad(course, "check", folder / part, "--format", kind, "--output", result)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    VALID[kind]((tmp_path / "o" / "r").read_text(encoding="utf-8"))
+    VALID[kind](result.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("kind", VALID)
