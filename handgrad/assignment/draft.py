@@ -134,7 +134,7 @@ def _refuse_no_steps(path: Path, forward: Forward) -> None:
 
 def _solved(cell: PlainCell, forward: Forward) -> list[Solved]:
     """The answers in a cell behind the forward pass; none where it is a given one."""
-    names = {name for one in forward.statements for name in (*one.binds, *one.reads)}
+    names = {name for one in forward.statements for name in (*one.makes, *one.reads)}
     names -= {forward.statements[-1].binds[0]}  # the loss
     return [] if cell.prose else cut(cell.name, cell.source, {f"d{name}" for name in names})
 
@@ -154,7 +154,7 @@ def _with_leaves(
             "Write one for each that students are to find: `dX = ...`.",
         )
     names = [variable.removeprefix("d") for variable in asked]
-    made = {name for one in forward.statements for name in one.binds}
+    made = {name for one in forward.statements for name in one.makes}
     leaves = [n for n in names if n not in made and _is_plain_float(values.get(n))]
     at = next(at for at, cell in enumerate(given) if cell in tagged(given))
     told = f"for p in [{', '.join(leaves)}]:\n    p.requires_grad = True"
@@ -166,7 +166,7 @@ def _is_plain_float(value: object) -> bool:
 
 
 def _sizes(given: list[NotebookNode], path: Path, forward: Forward) -> Sizes:
-    made = [name for one in forward.statements for name in one.binds]
+    made = [name for one in forward.statements for name in one.makes]
 
     def shapes(parameters: Parameters) -> Shapes:
         values = _ran(given, path, parameters).namespace
@@ -193,8 +193,9 @@ def _reference(
     loss = forward.statements[-1].binds[0]
     if any(".backward(" in cell.source for cell in given) or is_numpy(values.get(loss)):
         return
-    made = {name for one in forward.statements for name in one.binds}
+    made = {name for one in forward.statements for name in one.makes}
     kept = [name for variable in asked if (name := variable.removeprefix("d")) in made]
+    kept = [f"*{name}" if name in forward.lists else name for name in kept]
     retain = f"for t in [{', '.join(kept)}]:\n    t.retain_grad()\n" if kept else ""
     told = f"{retain}{loss}.backward()  # autograd's answers, for comparison only"
     yield code("given_reference", told)

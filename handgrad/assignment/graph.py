@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from handgrad.assignment.loops import Held, Loop, loop_of
 from handgrad.errors import UserError
 from handgrad.gradients.differences import by_differences
 from handgrad.gradients.exercise import Draw
@@ -25,7 +26,8 @@ Namespace = Mapping[str, Any]  # what a notebook's names stand for: any value
 class Statement:
     """One statement of a forward pass: the names it binds and reads, and where it stands.
 
-    `assigns` is whether it is a plain assignment, the only kind of statement that can be a step.
+    `assigns` is whether it is a plain assignment; no other statement can be a step, but a `loop` that
+    fills lists.
     """
 
     code: CodeType
@@ -34,6 +36,12 @@ class Statement:
     assigns: bool
     where: str  # "cell given_forward, line 3"
     text: str
+    loop: Loop | None = None
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        """The names that it binds, and the lists that it fills."""
+        return (*self.binds, *(self.loop.fills if self.loop else ()))
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Forward:
             if body and isinstance(last := body[-1], ast.FunctionDef):
                 function = last.name
                 body = [node for node in last.body if not isinstance(node, ast.Return)]
-            found += [statement_of(node, cell) for node in body]
+            found += [statement_of(one, cell) for node in body for one in _single(node)]
         bound: dict[str, str] = {}
         for statement in found:
             for name in statement.binds:
@@ -80,13 +88,24 @@ class Forward:
         """The names that carry a gradient: in torch where autograd follows them; in NumPy what is
         computed from the arrays whose gradients are `asked` for, and these.
         """
-        made = {name for statement in self.statements for name in statement.binds}
+        made = {name for statement in self.statements for name in statement.makes}
         read = {name for statement in self.statements for name in statement.reads}
         arrays = {name for name in read & {*asked} - made if is_numpy(values.get(name))}
         for statement in self.statements:
             if arrays & {*statement.reads}:
-                arrays |= {name for name in statement.binds if is_numpy(values.get(name))}
-        return frozenset(arrays | {n for n in made | read if requires_gradient(values.get(n))})
+                arrays |= {n for n in statement.makes if is_numpy(self._entry(n, values))}
+        followed = {n for n in made | read if requires_gradient(self._entry(n, values))}
+        return frozenset(arrays | followed)
+
+    @property
+    def lists(self) -> frozenset[str]:
+        """The lists that loops fill."""
+        return frozenset(n for s in self.statements if s.loop for n in s.loop.fills)
+
+    def _entry(self, name: str, values: Namespace) -> Any:
+        """A value; of a list that a loop fills, its last entry."""
+        value = values.get(name)
+        return value[-1] if name in self.lists and value else value
 
     def graph(self, values: Namespace, carried: Collection[str], loss: str) -> Graph:
         """The steps on which `loss` rests; `values` are all names behind the forward pass.
@@ -94,12 +113,11 @@ class Forward:
         A step is a value that carries a gradient. What carries none (indices, a mask, a random
         upstream gradient) is a constant. Without a name the loss is the last step.
         """
-        by_name = {
-            name: _step(name, statement, values, carried)
-            for statement in self.statements
-            for name in statement.binds
-            if name in carried
-        }
+        by_name: dict[str, Step] = {}
+        for statement in self.statements:
+            for name in statement.makes:
+                if name in carried and (name not in self.lists or statement.loop):
+                    by_name[name] = self._step(name, statement, values, carried)
         names = list(by_name)
         if loss not in by_name and names:
             loss = names[-1]
@@ -113,7 +131,7 @@ class Forward:
         read = [
             name
             for statement in self.statements
-            if made & {*statement.binds}
+            if made & {*statement.makes}
             for name in statement.reads
         ]
         constants = {
@@ -124,6 +142,36 @@ class Forward:
         return Draw(
             {name: as_tensor(values[name]) for name in graph.leaves}, SimpleNamespace(**constants)
         )
+
+    def _step(
+        self, name: str, statement: Statement, values: Namespace, carried: Collection[str]
+    ) -> Step:
+        """The step that makes `name`: it executes its own statement, with its inputs in their places.
+
+        A list's step executes its loop, in which all that is read of the list is in its place too.
+        """
+        loop, starts = statement.loop, list[Statement]()
+        reads: Sequence[str] = statement.reads
+        if loop is not None:
+            starts = [s for s in self.statements if {*s.binds} & {*loop.fills}]
+            own = [s for s in starts if name in s.binds]
+            reads = tuple(dict.fromkeys([*(n for s in own for n in s.reads), *loop.fills[name]]))
+        inputs = tuple(read for read in reads if read in carried)
+
+        def run(namespace: dict[str, Any]) -> Any:
+            namespace |= {n: list(namespace[n]) for n in inputs if n in self.lists}
+            held = {n: namespace[n] for n in inputs if loop and n in loop.fills}
+            for start in starts:
+                exec(start.code, namespace)  # the release's own text
+            for list_name, entries in held.items():
+                namespace[list_name] = Held(namespace[list_name], entries)
+            exec(statement.code, namespace)
+            made = namespace[name]
+            return made.made if isinstance(made, Held) else made
+
+        numpy = is_numpy(self._entry(name, values))
+        compute = by_differences(_of_arrays(run, inputs)) if numpy else _of_tensors(run, inputs)
+        return Step(name, inputs, compute, statement.where, loop is not None)
 
 
 def parsed(source: str, cell: str) -> ast.Module:
@@ -146,7 +194,9 @@ def in_double(value: Any) -> Any:
 
 
 def as_tensor(value: Any) -> Tensor:
-    """The numbers of a tensor, an array, or a single number; of its own type."""
+    """The numbers of a tensor, an array, a single number, or a list of these; of their own type."""
+    if isinstance(value, list):
+        return torch.stack([as_tensor(entry) for entry in value])
     return value.detach() if isinstance(value, Tensor) else torch.as_tensor(np.array(value))
 
 
@@ -178,18 +228,31 @@ class InDouble(TorchFunctionMode):
 
 
 def statement_of(node: ast.stmt, cell: str) -> Statement:
-    """What one statement of a cell binds and reads."""
+    """What one statement of a cell binds and reads; of a loop that fills lists, the names of its own
+    are not counted.
+    """
+    loop = loop_of(node, cell)
     table = symtable.symtable(ast.unparse(node), cell, "exec")
     free = {*_read(table)}
     reads = [one.id for one in ast.walk(node) if isinstance(one, ast.Name) and one.id in free]
     return Statement(
         compile(ast.Module([node], []), f"<{cell}>", "exec"),
-        tuple(symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned()),
-        tuple(dict.fromkeys(reads)),
+        () if loop else tuple(s.get_name() for s in table.get_symbols() if s.is_assigned()),
+        tuple(name for name in dict.fromkeys(reads) if loop is None or name not in loop.own),
         isinstance(node, ast.Assign | ast.AnnAssign),
         f"cell {cell}, line {node.lineno}",
         ast.unparse(node),
+        loop,
     )
+
+
+def _single(node: ast.stmt) -> list[ast.stmt]:
+    """`a, b = x, y` as two statements, so that each name is seen to rest on its own."""
+    match node:
+        case ast.Assign([ast.Tuple(names)], ast.Tuple(values)) if len(names) == len(values):
+            pairs = zip(names, values, strict=True)
+            return [ast.copy_location(ast.Assign([name], value), node) for name, value in pairs]
+    return [node]
 
 
 def _read(table: symtable.SymbolTable) -> Iterator[str]:
@@ -201,31 +264,33 @@ def _read(table: symtable.SymbolTable) -> Iterator[str]:
         yield from _read(child)
 
 
-def _step(name: str, statement: Statement, values: Namespace, carried: Collection[str]) -> Step:
-    """The step that makes `name`: it executes its own statement, with its inputs put in their places.
-
-    It computes in float64, but where it is handed float32 tensors, in that.
-    """
-    inputs = tuple(read for read in statement.reads if read in carried)
-
-    def compute_numpy(*arrays_and_constants: Any) -> Any:
+def _of_arrays(run: Callable[[dict[str, Any]], Any], inputs: Sequence[str]) -> Callable[..., Any]:
+    def compute(*arrays_and_constants: Any) -> Any:
         *arrays, constants = arrays_and_constants
-        namespace = {**vars(constants), **dict(zip(inputs, arrays, strict=True))}
-        exec(statement.code, namespace)  # the release's own text
-        return namespace[name]
+        return run({**vars(constants), **dict(zip(inputs, arrays, strict=True))})
+
+    return compute
+
+
+def _of_tensors(
+    run: Callable[[dict[str, Any]], Any], inputs: Sequence[str]
+) -> Callable[..., Tensor]:
+    """It computes in float64, but where it is handed float32 tensors, in that."""
 
     def compute(*tensors_and_constants: Any) -> Tensor:
         *tensors, constants = tensors_and_constants
-        single = any(tensor.dtype is torch.float32 for tensor in tensors)
-        known = {n: in_single(v) for n, v in vars(constants).items()} if single else vars(constants)
+        known = vars(constants)
+        single = any(_is_single(value) for value in (*tensors, *known.values()))
+        known = {n: in_single(v) for n, v in known.items()} if single else known
         with nullcontext() if single else InDouble():
-            namespace = {**known, **dict(zip(inputs, tensors, strict=True))}
-            exec(statement.code, namespace)  # the release's own text
-        made: Tensor = namespace[name]
-        return made
+            made = run({**known, **dict(zip(inputs, tensors, strict=True))})
+            return torch.stack(made) if isinstance(made, list) else made
 
-    numpy = is_numpy(values[name])
-    return Step(name, inputs, by_differences(compute_numpy) if numpy else compute, statement.where)
+    return compute
+
+
+def _is_single(value: object) -> bool:
+    return isinstance(value, Tensor) and value.dtype is torch.float32
 
 
 def _ancestors(name: str, steps: Mapping[str, Step]) -> set[str]:

@@ -75,7 +75,10 @@ def _walk(source: GivenCells, parameters: Parameters, seed: int) -> Iterator[tup
         if not _runs(source, cell.source, namespace):
             return  # which the solution's own report says
         for name in _asked(source.cells[at + 1 :]):
-            if isinstance(value := namespace.get(name), Tensor | np.ndarray):
+            if isinstance(value := namespace.get(name), list) and value:
+                noise_of = torch.randn(len(value), *value[0].shape, generator=generator)
+                namespace[name] = [*noise_of]
+            elif isinstance(value, Tensor | np.ndarray):
                 drawn = torch.randn(value.shape, generator=generator)
                 noise = drawn if isinstance(value, Tensor) else drawn.double().numpy()
                 namespace[name] = noise * (value != 0)  # honest answers use that it is zero there
@@ -121,6 +124,9 @@ def _values(
 
 
 def _is_number(value: object) -> bool:
+    if isinstance(value, list):
+        shapes = {getattr(entry, "shape", None) for entry in value}
+        return len(shapes) == 1 and None not in shapes
     return isinstance(value, Tensor | np.ndarray | np.generic | bool | int | float)
 
 

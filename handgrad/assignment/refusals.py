@@ -93,8 +93,29 @@ def _statements(read: "Read") -> None:
             "no value from here on carries a gradient",
             "Set `requires_grad = True` on the leaves before the forward pass.",
         )
+    for name in read.forward.lists & read.carried:
+        entries = read.values[name]
+        if not all(isinstance(one, Tensor) and one.shape == entries[0].shape for one in entries):
+            raise UserError(
+                _where(read, name),
+                f"the entries of `{name}` are no tensors of one shape",
+                "Fill a list with tensors of one shape; in NumPy write the loop within a function.",
+            )
+    own = {name for one in read.forward.statements if one.loop for name in one.loop.own}
+    for name in read.forward.lists - made:
+        raise UserError(
+            _where(read, name),
+            f"`{name}` is filled by a loop and made elsewhere",
+            f"Write `{name} = []` above the loop.",
+        )
     for statement in read.forward.statements:
         differentiable = [n for n in statement.binds if n in read.carried]
+        for name in {*statement.reads} & own:
+            raise UserError(
+                statement.where,
+                f"it reads `{name}`, which is a loop's own",
+                "Read the list that the loop fills: `hs[-1]`.",
+            )
         if differentiable and not statement.assigns:
             raise UserError(
                 statement.where,
@@ -109,7 +130,8 @@ def _statements(read: "Read") -> None:
                 "Leave `.detach()` and `no_grad` away, or compute this in a given cell of its own.",
             )
         for name in statement.reads:
-            if differentiable and _hides_gradients(read.values.get(name)):
+            hides = name not in read.forward.lists and _hides_gradients(read.values.get(name))
+            if (differentiable or statement.loop) and hides:
                 raise UserError(
                     statement.where,
                     f"`{name}` holds tensors that require a gradient and have no name here",
@@ -203,15 +225,16 @@ def _grads(read: "Read") -> None:
             "Put all of it into one: `differences()` runs its own cell.",
         )
     names = [variable.removeprefix("d") for variable in read.tests if variable.startswith("d")]
-    asked = {name: read.values[name] for name in names if requires_gradient(read.values.get(name))}
-    for name, value in asked.items():
-        if not value.is_leaf and not value.retains_grad:
+    asked = {name: [*_tensors(read, name)] for name in names}
+    asked = {name: tensors for name, tensors in asked.items() if tensors}
+    for name, tensors in asked.items():
+        if not all(value.is_leaf or value.retains_grad for value in tensors):
             raise UserError(
                 _where(read, name),
                 f"{read.tests['d' + name].name} compares with `{name}.grad`, which is not kept",
                 f"Write `{name}.retain_grad()` in a given cell before `backward`.",
             )
-    lacking = [name for name, value in asked.items() if value.grad is None]
+    lacking = [name for name, each in asked.items() if any(one.grad is None for one in each)]
     if lacking and len(lacking) == len(asked):
         raise UserError(
             _where(read, lacking[0]),
@@ -224,6 +247,14 @@ def _grads(read: "Read") -> None:
             f"`{lacking[0]}` got no gradient when `{read.graph.loss}.backward()` ran",
             "Look for a `.detach()` between it and the loss, or do not ask for it.",
         )
+
+
+def _tensors(read: "Read", name: str) -> Iterator[Tensor]:
+    """A value that autograd follows; of a list that a loop fills, its entries."""
+    value = read.values.get(name)
+    for one in value if name in read.forward.lists and value else [value]:
+        if isinstance(one, Tensor) and requires_gradient(one):
+            yield one
 
 
 def _either(read: "Read") -> None:
@@ -242,7 +273,7 @@ def _either(read: "Read") -> None:
 def _where(read: "Read", name: str) -> str:
     """The line that makes a name, or the first that reads it."""
     statements = read.forward.statements
-    made = [one.where for one in statements if name in one.binds]
+    made = [one.where for one in statements if name in one.makes]
     used = [one.where for one in statements if name in one.reads]
     return [*made, *used][0]
 
@@ -281,11 +312,11 @@ def _steps(exercise: Exercise, files: Files) -> Iterator[UserError]:
     (draw, *_) = exercise.draw({**exercise.public, "seed": 1}, files)
     values = {name: leaf.double() for name, leaf in draw.leaves.items()}
     for step in exercise.graph.steps:
-        inputs = [values[name].clone() for name in step.inputs]
-        versions = [one._version for one in inputs]
-        made, again = (step.compute(*inputs, draw.constants) for _ in range(2))
-        for name, one, version in zip(step.inputs, inputs, versions, strict=True):
-            if one._version != version or not torch.equal(one, values[name]):
+        inputs = {name: values[name].clone() for name in step.inputs if name in values}
+        versions = {name: one._version for name, one in inputs.items()}
+        made, again = (step.at({**values, **inputs}, draw.constants) for _ in range(2))
+        for name, one in inputs.items():
+            if one._version != versions[name] or not torch.equal(one, values[name]):
                 fact = f"`{step.name}` changes `{name}` in place"
                 yield UserError(step.where, fact, "Make a new value.")
                 return

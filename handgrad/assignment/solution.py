@@ -32,6 +32,10 @@ def cut(cell: str, source: str, asked: Collection[str]) -> list[Solved]:
             functions[statement.name] = statement
         made = tuple(dict.fromkeys(name for name in _made(statement) if name in asked))
         end = statement.end_lineno or statement.lineno
+        begun: list[str] = []  # by the statements right above: `dhs = [None] * T` before their loop
+        while made and groups and {*groups[-1].variables} <= {*made} - {*begun}:
+            begun = [*groups.pop().variables, *begun]
+        made = (*begun, *(name for name in made if name not in begun))
         if groups and made and {*made} <= {*groups[-1].variables}:
             groups[-1].end = end
         elif made:

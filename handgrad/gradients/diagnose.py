@@ -196,9 +196,14 @@ def _at_its_factor(family: Scaled, sighting: Sighting) -> Iterator[tuple[Note, T
 def _fits(sighting: Sighting, predicted: Tensor) -> bool:
     if match_shape(tuple(sighting.got.shape), tuple(predicted.shape)) not in ("same", "flat"):
         return False
+    got = sighting.got.reshape(predicted.shape)
+    if sighting.wanted.listed and got.shape == sighting.wanted.want.shape:  # of wrong entries only
+        pairs = enumerate(zip(got, sighting.wanted.want, strict=True))
+        wrong = [at for at, pair in pairs if not same(*pair, sighting.wanted.scale)]
+        got, predicted = got[wrong], predicted[wrong]
     # A prediction may be far larger than the right answer; its rounding then is too.
     scale = max(sighting.wanted.scale, float(predicted.abs().max()) if predicted.numel() else 0.0)
-    return distance(sighting.got.reshape(predicted.shape), predicted, scale) <= TOLERANCE
+    return distance(got, predicted, scale) <= TOLERANCE
 
 
 def _permuted(sighting: Sighting) -> bool:

@@ -239,13 +239,13 @@ def _picked(case: Case, step: Step) -> Tensor | None:
     if len(step.inputs) != 1:
         return None
     places = torch.arange(value.numel(), dtype=torch.float64).reshape(value.shape)
-    picked = step.compute(places, case.point.constants)
+    picked = step.at({**case.point.values, case.name: places}, case.point.constants)
     whole = picked.round()
     if not torch.equal(whole, picked) or whole.min() < 0 or whole.max() >= places.numel():
         return None
     # Permuting the source permutes what it gives.
     shuffled = (places * 7 + 3) % (places.numel() + 1.5)
-    again = step.compute(shuffled, case.point.constants)
+    again = step.at({**case.point.values, case.name: shuffled}, case.point.constants)
     return whole.long() if torch.equal(again, shuffled.flatten()[whole.long()]) else None
 
 

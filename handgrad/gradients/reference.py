@@ -12,7 +12,7 @@ from torch import Tensor
 
 from handgrad.gradients.compare import TOLERANCE, largest
 from handgrad.gradients.exercise import Draw, Exercise, Files, Parameters, Target
-from handgrad.gradients.steps import Values
+from handgrad.gradients.steps import Values, total
 
 _TINY = 1e-30
 _ROUNDINGS = 50  # how much more than autograd a right formula may lose to rounding
@@ -26,6 +26,7 @@ class Wanted:
     want: Tensor
     scale: float
     free: Tensor | None = None  # the entries at which anything is right
+    listed: bool = False  # whether it is of a list, whose entries are stacked
 
     @property
     def vanishes(self) -> bool:
@@ -174,7 +175,7 @@ class Reference:
 
     def _random_at(self, point: Point, generator: torch.Generator) -> dict[str, Tensor]:
         drawn: dict[str, Tensor] = {}
-        upstream: dict[str, Tensor] = {}
+        upstream = dict(point.upstream)  # in a loop, what stands above may be drawn later
         for name in self.graph.backward_order():
             natural = self._natural(name, point, upstream)
             upstream[name] = natural
@@ -188,7 +189,7 @@ class Reference:
 
     def _natural(self, name: str, point: Point, upstream: Values) -> Tensor:
         parts = self.graph.contributions(name, point.values, upstream, point.constants)
-        return _sum(list(parts.values()))
+        return total([*parts.values()])
 
     def alone(self, exchanged: frozenset[str]) -> list[Point]:
         """One point a draw, at which the gradients `exchanged` are random, and the others follow."""
@@ -199,13 +200,10 @@ class Reference:
         return self._alone[exchanged]
 
     def _alone_at(self, draw: int, point: Point, exchanged: frozenset[str]) -> Point:
-        upstream: dict[str, Tensor] = {}
-        for name in self.graph.backward_order():
-            if name in exchanged:
-                random = self.replacements[name].double()
-                upstream[name] = random[draw] if self.exercise.stacked else random
-            else:
-                upstream[name] = self._natural(name, point, upstream)
+        given = {name: self.replacements[name].double() for name in exchanged}
+        if self.exercise.stacked:
+            given = {name: random[draw] for name, random in given.items()}
+        upstream = self.graph.backward(point.values, given, point.constants)
         return point.with_upstream(upstream)
 
     def wanted_alone(self, name: str, exchanged: frozenset[str]) -> list[Wanted]:
@@ -233,14 +231,15 @@ def wanted(exercise: Exercise, name: str, point: Point) -> Wanted:
         parts[step.name] = product(above)
         size = parts[step.name] if above is None else product(above.abs())
         sizes.append(size.abs())
-    want = _sum([*parts.values()])
+    want = total([*parts.values()])
     rounded = graph.contributions(name, *point.rounded, point.constants)
-    lost = largest(_sum([*rounded.values()]) - want)
+    lost = largest(total([*rounded.values()]) - want)
     noise = _ROUNDINGS * lost / TOLERANCE if math.isfinite(lost) else 0.0
     free = free_entries(
         exercise.either.get(name, ""), name, {**vars(point.constants), **point.values}
     )
-    return Wanted(parts, want, max(largest(_sum(sizes)), noise, _TINY), free)
+    listed = any(step.loop for step in graph.steps if step.name == name)
+    return Wanted(parts, want, max(largest(total(sizes)), noise, _TINY), free, listed)
 
 
 def free_entries(where: str, name: str, values: Mapping[str, Any]) -> Tensor | None:
@@ -253,8 +252,3 @@ def free_entries(where: str, name: str, values: Mapping[str, Any]) -> Tensor | N
 
 def _rounded(values: Values) -> dict[str, Tensor]:
     return {name: value.float() for name, value in values.items()}
-
-
-def _sum(tensors: list[Tensor]) -> Tensor:
-    """Of one tensor, that tensor: references are kept, and most gradients have one part."""
-    return torch.stack(tensors).sum(0) if len(tensors) > 1 else tensors[0]

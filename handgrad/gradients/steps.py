@@ -1,6 +1,6 @@
 """A forward pass as named steps, and what autograd says about each of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import SimpleNamespace
@@ -9,20 +9,34 @@ import torch
 from torch import Tensor
 
 Values = Mapping[str, Tensor]
+_NOTHING = torch.empty(0, dtype=torch.float64)
+
+
+def total(parts: Sequence[Tensor]) -> Tensor:
+    """Their sum; of one part, that part: references are kept, and most gradients have one."""
+    return torch.stack([*parts]).sum(0) if len(parts) > 1 else parts[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One line of a forward pass: `name = compute(*inputs, constants)`.
 
-    `inputs` name earlier steps or leaves; `constants` is a namespace of whatever is not
-    differentiated (batch size, indices, epsilon). `where` names its line for the author.
+    `inputs` name earlier steps or leaves. Lists that one loop fills, which are stacked, may be inputs of
+    each other and of themselves; with nothing in its place the loop reads what it makes of one.
+    `constants` is a namespace of whatever is not differentiated (batch size, indices, epsilon).
+    `where` names its line for the author. `loop` is whether it runs a loop, which reads other values too.
     """
 
     name: str
     inputs: tuple[str, ...]
     compute: Callable[..., Tensor]
     where: str = ""
+    loop: bool = False
+
+    def at(self, values: Values, constants: SimpleNamespace) -> Tensor:
+        """What it makes of these values."""
+        around = SimpleNamespace(**{**values, **vars(constants)}) if self.loop else constants
+        return self.compute(*(values.get(name, _NOTHING) for name in self.inputs), around)
 
 
 @dataclass(frozen=True)
@@ -52,11 +66,44 @@ class Graph:
         """All values by name, leaves included. Raises KeyError where a leaf is missing."""
         values = {name: leaves[name] for name in self.leaves}
         for step in self.steps:
-            values[step.name] = step.compute(*(values[i] for i in step.inputs), constants)
+            values[step.name] = step.at(values, constants)
         return values
 
+    @cached_property
+    def loops(self) -> bool:
+        """Whether a value rests on itself: entries of a list on earlier ones."""
+        order = self.backward_order()
+        return any(
+            order.index(step.name) >= order.index(name)
+            for step in self.steps[:-1]
+            for name in step.inputs
+        )
+
+    def backward(
+        self, values: Values, given: Values, constants: SimpleNamespace
+    ) -> dict[str, Tensor]:
+        """The gradients of all names by the chain rule, but that those `given` are as they are.
+
+        Through a loop the rule is applied until nothing changes: once a turn at most.
+        """
+        found = {name: torch.zeros_like(values[name]) for name in self.backward_order()}
+        found |= given
+        while True:
+            before = dict(found)
+            for name in self.backward_order():
+                if name not in given:
+                    found[name] = total(
+                        [*self.contributions(name, values, found, constants).values()]
+                    )
+            if not self.loops or all(torch.equal(found[n], before[n]) for n in found):
+                return found
+
     def reference(self, leaves: Values, constants: SimpleNamespace) -> dict[str, Tensor]:
-        """The gradient of the loss with respect to every name, by one pass of autograd."""
+        """The gradient of the loss with respect to every name, by one pass of autograd; through a loop,
+        in which values have no tensor of their own, step by step.
+        """
+        if self.loops:
+            return self.backward(self.forward(leaves, constants), {}, constants)
         fresh = {name: leaves[name].detach().clone().requires_grad_() for name in self.leaves}
         values = self.forward(fresh, constants)
         names = [name for name in values if name != self.loss]
@@ -98,7 +145,7 @@ class Graph:
         The product raises ValueError where it has another shape than the step's value.
         """
         at = values[name].detach().clone().requires_grad_()
-        out = step.compute(*(at if i == name else values[i] for i in step.inputs), constants)
+        out = step.at({**values, name: at}, constants)
 
         def product(upstream: Tensor | None) -> Tensor:
             seed = torch.ones_like(out) if upstream is None else upstream

@@ -13,7 +13,12 @@ from handgrad.jailed import wire
 from handgrad.verdict import Note
 
 # Taken before any student's code ran, since that may replace the names.
-_equal, _is_complex, _from_numpy = torch.equal, torch.is_complex, torch.from_numpy
+_equal, _is_complex, _from_numpy, _stack = (
+    torch.equal,
+    torch.is_complex,
+    torch.from_numpy,
+    torch.stack,
+)
 _array, _Array, _Number = np.array, np.ndarray, np.generic
 _nbytes = np.ndarray.__dict__["nbytes"].__get__
 _shape = np.ndarray.__dict__["shape"].__get__
@@ -43,11 +48,12 @@ def take(
     `handed` is what `skip()` gave out in this run.
     """
     value = namespace.get(name)
-    if value is None:
+    entries = entries_of(namespace, name)
+    if value is None or (entries and not any(entry is not None for entry in entries)):
         return Taken("missing"), 0
     try:
         with _disabled():
-            tensor = as_tensor(value)
+            tensor = as_tensor(value) if entries is None else _stacked(entries)
             if tensor is None:
                 return Taken("unusable", why=_what(value)), 0
             if any(value is given for given in handed):
@@ -89,7 +95,8 @@ def same(namespace: Mapping[str, object], name: str, taken: Tensor) -> bool:
     """Whether the variable still holds the values that were taken (NaN equals NaN)."""
     try:
         with _disabled():
-            value = as_tensor(namespace.get(name))
+            entries = entries_of(namespace, name)
+            value = as_tensor(namespace.get(name)) if entries is None else _stacked(entries)
             if value is None or value.dtype != taken.dtype:
                 return False
             return equal(_detach(_as_subclass(value, Tensor)), taken)
@@ -121,8 +128,28 @@ def as_tensor(value: object) -> Tensor | None:
     return None
 
 
+def entries_of(namespace: Mapping[str, object], name: str) -> list[object] | None:
+    """The entries of a list that answers for a list of the course's; None where it is no such one."""
+    given, value = namespace.get(name.removeprefix("d")), namespace.get(name)
+    if type(value) is list and type(given) is list and len(value) == len(given):
+        return value
+    return None
+
+
+def _stacked(entries: Sequence[object]) -> Tensor | None:
+    """Entries of one shape as one tensor; None where they are no such ones."""
+    tensors = [as_tensor(entry) for entry in entries]
+    plain = [_detach(_as_subclass(one, Tensor)) for one in tensors if one is not None]
+    alike = len({(one.shape, one.dtype) for one in plain}) == 1
+    return _stack(plain) if alike and len(plain) == len(entries) else None
+
+
 def like(value: object, tensor: Tensor) -> object:
-    """A copy of the tensor as what `value` is: an array or a number of NumPy's, of its type, or a tensor."""
+    """A copy of the tensor as what `value` is: a list of its entries, an array or a number of NumPy's, of
+    its type, or a tensor.
+    """
+    if type(value) is list:
+        return [_clone(entry) for entry in tensor]
     if issubclass(type(value), (_Array, _Number)):
         return tensor.numpy().astype(cast(Any, value).dtype)[()]
     return _clone(tensor)

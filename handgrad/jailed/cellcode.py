@@ -48,7 +48,13 @@ class CellCode:
         return None if self.last is None else evaluate(self.last, namespace)
 
 
-def compiled(cell: Cell, asked: frozenset[str] = frozenset(), *, closely: bool = False) -> CellCode:
+def compiled(
+    cell: Cell,
+    asked: frozenset[str] = frozenset(),
+    *,
+    closely: bool = False,
+    lists: frozenset[str] = frozenset(),
+) -> CellCode:
     """The cell as code, with taps for the variables `asked` (see `place`). Never raises for what the
     cell says: a syntax error is kept, to be raised when its turn comes.
     """
@@ -57,7 +63,7 @@ def compiled(cell: Cell, asked: frozenset[str] = frozenset(), *, closely: bool =
     try:
         body, last = _parted(cell.source, name)
         if asked:
-            taps = place(body, last, cell.index, cell.grade_id, asked, closely)
+            taps = place(body, last, cell.index, cell.grade_id, asked, closely, lists)
         code = _compiled(body, last, name)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         return CellCode(cell, error=error)

@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Site = tuple[int, int]  # the cell's index, and a number within it
 TAP = "__tap__"
@@ -20,6 +20,7 @@ _SCOPES = (
     ast.DictComp,
     ast.GeneratorExp,
 )
+_FILL = ("append", "insert")
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 # Behind these nothing has changed, and an import from __future__ must come first.
 _SILENT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -45,20 +46,23 @@ def place(
     own: str,
     asked: frozenset[str],
     closely: bool,
+    lists: frozenset[str] = frozenset(),
 ) -> tuple[Tap, ...]:
     """Put taps into the statements of a cell, in place; those that were put.
 
     Behind the cell's `last` expression stands the tap at its end, which is in no tree.
 
     A cell that changes its `own` variable only gets none at its top level: the end of the cell says
-    as much. `closely`: something in the notebook changes variables that no syntax tree shows.
+    as much. `closely`: something in the notebook changes variables that no syntax tree shows. `lists` are
+    the variables whose entries are taken one by one: what fills one gets taps within its loop too.
     """
-    placing = _Placing(cell, asked)
+    placing = _Placing(cell, asked, lists)
     for node in list(ast.walk(ast.Module(body, []))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             placing.function(node)
     whole = body if last is None else [*body, ast.Expr(last)]
-    if closely or not _made(whole, asked) <= {own}:
+    changed = _made(whole, asked)
+    if closely or changed & lists or not changed <= {own}:
         at_end = frozenset() if last is None else _made([ast.Expr(last)], asked)
         body[:] = placing.top(body)
         if at_end:
@@ -70,10 +74,8 @@ def place(
 class _Placing:
     cell: int
     asked: frozenset[str]
-    taps: list[Tap]
-
-    def __init__(self, cell: int, asked: frozenset[str]) -> None:
-        self.cell, self.asked, self.taps = cell, asked, []
+    lists: frozenset[str]
+    taps: list[Tap] = field(default_factory=list)
 
     def top(self, body: Sequence[ast.stmt]) -> list[ast.stmt]:
         """These statements with a tap behind each."""
@@ -83,7 +85,7 @@ class _Placing:
             if isinstance(statement, _SILENT):
                 continue
             made = _made([statement], self.asked)
-            if len(made) > 1:
+            if len(made) > 1 or made & self.lists:
                 for block in _blocks(statement):
                     block[:] = self.top(block)
             tap = self._tap(made)
@@ -176,7 +178,7 @@ def made(body: Sequence[ast.stmt]) -> frozenset[str]:
                 found.add(id)
             case ast.Subscript(value, _, ast.Store()) | ast.Attribute(value, _, ast.Store()):
                 found.add(base(value))
-            case ast.Call(ast.Attribute(value, method)) if method.endswith("_"):
+            case ast.Call(ast.Attribute(value, method)) if method.endswith("_") or method in _FILL:
                 found.add(base(value))
             case ast.keyword("out", value):
                 found.update(n.id for n in ast.walk(value) if isinstance(n, ast.Name))

@@ -63,6 +63,8 @@ class Grading:
         value = self._run.replace.get("d" + name)
         if value is None:
             shape = getattr(given, "shape", None)
+            if type(given) is list and given:
+                shape = (len(given), *given[0].shape)
             if shape is None:
                 raise NameError(f"there is no tensor called {name!r} to skip")
             value = torch.randn(tuple(shape), generator=_generator(self._run.key, name))
@@ -98,6 +100,7 @@ class Runner:
     dead: dict[int, CellStatus] = field(default_factory=dict)
     process: int = 0
     home: str = ""  # the notebook's folder
+    watched: dict[str, int] = field(default_factory=dict)  # the lengths of lists that were watched
     taps: Taps = field(init=False)
 
     def __post_init__(self) -> None:
@@ -107,7 +110,8 @@ class Runner:
             if code.cell.kind == "test"
             for name in self.plan.takes.get(code.cell.grade_id, ())
         }
-        self.taps = Taps(self.cells, checked_in)
+        given = next(iter(self.starts.values())).snapshot
+        self.taps = Taps(self.cells, checked_in, frozenset(given.lengths(checked_in)))
 
     def run_all(self, done: frozenset[str]) -> None:
         """Do every run that is not in `done`, and send each as soon as it is finished."""
@@ -119,15 +123,20 @@ class Runner:
             if run.replace and self.taps.found is None:
                 # The process that watched the chain has died: this one watches for itself.
                 self._run(next(r for r in self.plan.runs if not (r.replace or r.display)))
+            lengths = self.starts[run.key].snapshot.lengths(self.taps.lists)
+            if run.replace and lengths != self.watched:
+                # Where lists of these lengths get their entries, also below a cell that failed.
+                self.watched = lengths
+                self._run(run, watch=True)
             frame = self._run(run)
             self.send(frame)
 
-    def _run(self, run: Run) -> bytes:
+    def _run(self, run: Run, *, watch: bool = False) -> bytes:
         start = self.starts[run.key]
         namespace = start.snapshot.restore(self.module)
         use(self.shell, self.module)
         self.shell.take_streams()  # whatever a student put in their place
-        state = _State(self, run, namespace)
+        state = _State(self, run, namespace, watch)
         check = sys.modules.get("check")
         if check is not None:
             check._grading = state.grading  # type: ignore[attr-defined]
@@ -170,7 +179,8 @@ class Runner:
 class _State:
     """What one run has come to."""
 
-    def __init__(self, runner: Runner, run: Run, namespace: Namespace) -> None:
+    def __init__(self, runner: Runner, run: Run, namespace: Namespace, watch: bool) -> None:
+        """`watch` is whether to note in a run alone, too, where gradients get their values."""
         self.runner = runner
         self.run = run
         self.namespace = namespace
@@ -189,11 +199,17 @@ class _State:
         self.reach: Reach = unwatched
         if run.replace:
             self.exchanging = Exchanging(
-                runner.taps, run.replace, self._take, self._exchange, self._take_value
+                runner.taps,
+                run.replace,
+                self._take,
+                self._exchange,
+                self._take_value,
+                self._exchange_entry,
+                watch,
             )
             self.reach = self.exchanging.reach
-        elif runner.taps.found is None and not run.display:
-            self.watching = Watching(runner.taps, namespace)
+        if watch or (runner.taps.found is None and not run.display):
+            self.watching = Watching(runner.taps, namespace, self.reach)
             self.reach = self.watching.reach
         setattr(builtins, TAP, self.reach)
 
@@ -298,6 +314,20 @@ class _State:
         self.room -= size
         return taken.tensor
 
+    def _exchange_entry(self, name: str, at: int) -> Tensor | None:
+        """Take an entry of a list, and put this run's in its place; so in a running variable's that is
+        the very same.
+        """
+        entries = self.namespace.get(name)
+        if type(entries) is not list or at >= len(entries):
+            return None
+        entry, fresh = entries[at], self.run.replace[name][at].clone()
+        entries[at] = fresh
+        for other, value in [*self.namespace.items()]:
+            if value is entry and entry is not None and other not in self.pristine:
+                self.namespace[other] = fresh
+        return self._take_value(entry)
+
     def _exchange(self, name: str) -> None:
         """Put this run's replacement in the variable's place, and keep it there from now on."""
         given = self.namespace.get(name.removeprefix("d"))
@@ -306,8 +336,11 @@ class _State:
 
     def _give(self, name: str) -> None:
         """Put a copy of what is to stand there in a variable's place."""
-        pristine = self.pristine[name]
-        fresh = pristine.clone() if isinstance(pristine, Tensor) else _array(pristine)[()]
+        pristine, fresh = self.pristine[name], cast(object, None)
+        if isinstance(pristine, list):
+            fresh = [entry.clone() for entry in pristine]
+        else:
+            fresh = pristine.clone() if isinstance(pristine, Tensor) else _array(pristine)[()]
         self.namespace[name] = fresh
         self.seen[name] = (fresh, fresh._version if isinstance(fresh, Tensor) else 0)
 
@@ -322,6 +355,8 @@ class _State:
                 self.seen[name] = (value, value._version)
             elif isinstance(value, np.ndarray):
                 self.pristine[name] = value.copy()
+            elif type(value) is list and all(type(entry) is Tensor for entry in value):
+                self.pristine[name] = [entry.clone() for entry in value]
 
     def _is_as_seen(self, name: str, value: Tensor) -> bool:
         seen = self.seen.get(name)
@@ -350,7 +385,7 @@ class _State:
     def finish(self) -> None:
         """Put together what the taps found."""
         if self.watching is not None:
-            self.runner.taps.found = self.watching.found
+            self.runner.taps.learn(self.watching.found)
         if self.exchanging is not None:
             for name, tensor in self.exchanging.within().items():
                 kind: AnswerKind = "missing" if tensor is None else "tensor"
@@ -384,7 +419,7 @@ class _State:
 
 def _is_same_array(value: object, pristine: object) -> bool:
     """Whether an array, or a number of NumPy's, is of this type and holds the same numbers still."""
-    if type(value) is not type(pristine):
+    if type(value) is not type(pristine) or isinstance(pristine, list):
         return False
     one, other = cast(Array, value), cast(Array, pristine)
     return one.dtype == other.dtype and _array_equal(one, other)

@@ -4,6 +4,7 @@ import copy
 import random
 import sys
 from collections import deque
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
@@ -83,6 +84,11 @@ class Snapshot:
         self._torch = torch.get_rng_state()
         numpy = sys.modules.get("numpy")
         self._numpy = None if numpy is None else numpy.random.get_state()
+
+    def lengths(self, gradients: Iterable[str]) -> dict[str, int]:
+        """Of the gradients of lists, how long these are."""
+        given = {name: self._values.get(name.removeprefix("d")) for name in gradients}
+        return {name: len(value) for name, value in given.items() if type(value) is list}
 
     def restore(self, module: ModuleType, *, keep: bool = False) -> Namespace:
         """Fill `module`'s own dictionary, so that functions defined in given cells see it.

@@ -7,7 +7,7 @@ the replacement, in the same cell and in the same function too.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -41,9 +41,9 @@ def unwatched(cell: int, number: int, name: str = "", value: object = None) -> o
 class Found:
     """Where the chain run gave each gradient its value.
 
-    `top`: by variable, the top-level taps at which it was bound to that value. `inside`: by a tap in a
-    function, which calls gave the value that was checked, each with its draw. `calls`: the same by
-    function, for gradients nobody checks.
+    `top`: by variable, and of a list by entry ("dhs[2]"), the top-level taps at which it was bound to
+    that value. `inside`: by a tap in a function, which calls gave the value that was checked, each with
+    its draw. `calls`: the same by function, for gradients nobody checks.
     """
 
     top: dict[str, list[Hit]] = field(default_factory=dict)
@@ -52,14 +52,33 @@ class Found:
 
 
 class Taps:
-    """The taps of one notebook's cells; `checked_in`: by variable, the index of its test cell."""
+    """The taps of one notebook's cells.
 
-    def __init__(self, codes: Iterable[CellCode], checked_in: Mapping[str, int]) -> None:
+    `checked_in`: by variable, the index of its test cell; `lists` are the variables whose entries are taken
+    one by one.
+    """
+
+    def __init__(
+        self,
+        codes: Iterable[CellCode],
+        checked_in: Mapping[str, int],
+        lists: frozenset[str] = frozenset(),
+    ) -> None:
         codes = list(codes)
         self.taps = {tap.site: tap for code in codes for tap in code.taps}
         self.hidden_writes = {code.cell.index for code in codes if code.hidden_writes}
         self.checked_in = checked_in
+        self.lists = lists
         self.found: Found | None = None  # once a chain run was watched
+
+    def learn(self, found: Found) -> None:
+        """Take over what a watched run found; of a later one, where lists get their entries."""
+        if self.found is None:
+            self.found = found
+            return
+        whole = {key: hits for key, hits in self.found.top.items() if not key.endswith("]")}
+        entries = {key: hits for key, hits in found.top.items() if key.endswith("]")}
+        self.found.top = whole | entries
 
     def last_written(self, name: str) -> list[Hit]:
         """The last top-level tap before the variable's check that its syntax tree says changes it."""
@@ -82,8 +101,10 @@ class _Seen:
 class Watching:
     """A chain run, in which it is noted where the gradients get their values."""
 
-    def __init__(self, taps: Taps, namespace: Namespace) -> None:
+    def __init__(self, taps: Taps, namespace: Namespace, then: Reach = unwatched) -> None:
+        """`then` is what a tap calls besides."""
         self._taps = taps
+        self._then = then
         self._namespace = namespace
         self._open = set(taps.checked_in)
         self._seen: dict[str, _Seen] = {}
@@ -94,9 +115,11 @@ class Watching:
 
     def reach(self, cell: int, number: int, name: str = "", value: object = None) -> object:
         """See `Reach`."""
-        if not self._open:
-            return value
-        site = (cell, number)
+        if self._open:
+            self._note_hit((cell, number), name, value)
+        return self._then(cell, number, name, value)
+
+    def _note_hit(self, site: Site, name: str, value: object) -> None:
         self._hits[site] += 1
         hit = (site, self._hits[site])
         if not name:
@@ -105,12 +128,10 @@ class Watching:
             copy = answers.copy_of(value)
             if copy is not None:
                 self._given.setdefault(name, []).append((hit, copy))
-        return value
 
     def _look(self, hit: Hit) -> None:
         counted = hit[0][0] not in self._taps.hidden_writes
-        for name in self._open:
-            value = self._namespace.get(name)
+        for name, value in [*self._values()]:
             seen = self._seen.get(name)
             version = value._version if type(value) is Tensor else 0
             unchanged = seen is not None and value is seen.value and version == seen.version
@@ -124,6 +145,16 @@ class Watching:
                 self.found.top.pop(name, None)
             elif not (unchanged and kept) or self._writes(hit[0], name, value):
                 self._made(name, hit, kept and seen is not None and value is not seen.value)
+
+    def _values(self) -> Iterator[tuple[str, object]]:
+        """The gradients that are not checked yet; of a list its entries, by "dhs[2]"."""
+        for name in self._open:
+            entries = answers.entries_of(self._namespace, name)
+            if entries is None:
+                yield name, self._namespace.get(name)
+                continue
+            self.found.top.pop(name, None)  # of what it was before it had its entries
+            yield from ((f"{name}[{at}]", entry) for at, entry in enumerate(entries))
 
     def _writes(self, site: Site, name: str, value: object) -> bool:
         """Whether the statement writes to an array, by its text: NumPy counts no versions."""
@@ -180,19 +211,29 @@ class Exchanging:
         take: Callable[[str], None],
         exchange: Callable[[str], None],
         take_value: Callable[[object], Tensor | None],
+        exchange_entry: Callable[[str, int], Tensor | None],
+        watched: bool,
     ) -> None:
-        """`take` and `exchange` are for a variable of the notebook, `take_value` for a function's."""
+        """`take` and `exchange` are for a variable of the notebook, `take_value` for a function's, and
+        `exchange_entry` does both for an entry of a list. In a run that is `watched` for these they stay.
+        """
         self._taps = taps
         self._found = taps.found or Found()
         self._replace = replace
         self._take, self._exchange, self._take_value = take, exchange, take_value
+        self._exchange_entry = exchange_entry
         self._hits: Counter[Site] = Counter()
         self._taken: set[str] = set()
         self.parts: dict[str, dict[int, Tensor | None]] = {}
         self._due: dict[Hit, list[str]] = {}
         for name in replace:
-            for hit in self._found.top.get(name) or taps.last_written(name):
-                self._due.setdefault(hit, []).append(name)
+            top = {} if watched else self._found.top
+            entries = {k: hits for k, hits in top.items() if k.startswith(f"{name}[")}
+            written = [] if name in taps.lists else taps.last_written(name)
+            whole = {name: self._found.top.get(name) or written}
+            for key, hits in (entries or whole).items():
+                for hit in hits:
+                    self._due.setdefault(hit, []).append(key)
 
     def reach(self, cell: int, number: int, name: str = "", value: object = None) -> object:
         """See `Reach`."""
@@ -202,6 +243,11 @@ class Exchanging:
         if name:
             return self._inside(site, count, name, value)
         for due in self._due.get((site, count), ()):
+            variable, _, at = due.rstrip("]").partition("[")
+            if at:
+                taken = self._exchange_entry(variable, int(at))
+                self.parts.setdefault(variable, {}).setdefault(int(at), taken)
+                continue
             if due not in self.parts and due not in self._taken:
                 self._taken.add(due)
                 self._take(due)

@@ -234,11 +234,12 @@ class Worker:
         asked: frozenset[str] = frozenset()
         if not all(run.display for run in plan.runs):  # what is only shown needs no taps
             asked = asked.union(*plan.takes.values(), *(run.replace for run in plan.runs))
+        lists = frozenset(next(iter(starts.values())).snapshot.lengths(asked))
         closely = any(changes_unseen(cell.source) for cell in cells if cell.kind in OWN)
         Runner(
             plan=plan,
             cells=[
-                compiled(cell, asked, closely=closely or cell.keeps)
+                compiled(cell, asked, closely=closely or cell.keeps, lists=lists)
                 if cell.kind in OWN
                 else self._compiled(cell)
                 for cell in cells
