@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # cpu: PyTorch's own CPU build where its index answers; any: what pip chooses.
 TORCH ?= cpu
+# Two processes, a file in one of them; conftest.py says which begin.
+PYTEST := python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 PART := worker autograd_off sandbox doctor judge check selfcheck
 # nbgrader calls alembic by bare name, so the environment's bin must be on PATH.
 export PATH := $(abspath $(VENV))/bin:$(PATH)
@@ -21,11 +23,11 @@ $(VENV)/installed: pyproject.toml constraints.txt tools/environment.py
 demo: setup ## grade a demonstration class from start to finish
 	@python -m demo
 
-test: setup lint ## lint, types and all tests
-	python -m pytest
+test: setup lint ## lint, types and all tests, in two processes
+	$(PYTEST)
 
 part: setup demo ## what may depend on the Python and on torch's build: for each further one
-	python -m pytest $(PART:%=tests/test_%.py)
+	$(PYTEST) $(PART:%=tests/test_%.py)
 
 lint: setup ## ruff and mypy
 	ruff check .
