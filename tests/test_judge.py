@@ -142,6 +142,7 @@ LUCK = {
     "classes that are counted": (("Yb", "n"), Verdict.RIGHT, ["classes_counted"]),
     "classes that are told": (("Yb, logits.shape[1]", "n"), Verdict.RIGHT, []),
     "a size written out": (("Yb, logits.shape[1]", "32"), Verdict.RIGHT, ["one_batch_size"]),
+    "no number at all": (("Yb, int(Yb.max()) + 1", "n"), Verdict.RIGHT, []),
     "a size forgotten": (("Yb, logits.shape[1]", "1"), Verdict.WRONG, []),
 }
 
