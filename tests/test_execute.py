@@ -345,6 +345,7 @@ def test_no_sandbox_is_an_error_with_a_cure_and_never_a_run(
     )
     bwrap.chmod(0o755)
     monkeypatch.setenv("HANDGRAD_BWRAP", str(bwrap))
+    monkeypatch.setenv("HANDGRAD_SANDBOX", "bubblewrap")  # or the other one would do
     with pytest.raises(UserError, match="no namespaces") as error, executor() as jail:
         jail.wait()
     assert "doctor" in error.value.cure
