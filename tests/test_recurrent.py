@@ -89,7 +89,15 @@ LOOPS = {
     ),
     "entries of other shapes": (
         "hs = []\nfor t in range(T):\n    hs.append((h0 @ Wh)[:, t:])\nloss = hs[-1].sum()",
-        "line 1: the entries of `hs` are no tensors of one shape",
+        "line 1: a loop makes something else of `hs` than a list of tensors of one shape",
+    ),
+    "a tensor that is filled": (
+        "h = torch.zeros(T, 2, 5)\nfor t in range(T):\n    h[t] = h0 @ Wh\nloss = h.sum()",
+        "line 1: a loop makes something else of `h` than a list of tensors",
+    ),
+    "an array that is filled": (  # `v` is one
+        "import numpy\nz = numpy.zeros(T)\nfor t in range(T):\n    z[t] = v[t] ** 2\nloss = z.sum()",
+        "line 2: a loop makes something else of `z` than a list of tensors",
     ),
 }
 
@@ -100,7 +108,11 @@ def test_a_loop_that_cannot_be_taken_apart_is_refused_with_its_line(
 ) -> None:
     with pytest.raises(UserError) as error:
         attention.exercise(
-            NUMBERS, f"{DRAW}\nkept = []", forward, ["dWh"], reference="loss.backward()"
+            NUMBERS,
+            f"{DRAW}\nkept, v = [], h0.detach().numpy()[0]",
+            forward,
+            ["dWh", "dv"],
+            reference="",
         )
     assert said in str(error.value)
 

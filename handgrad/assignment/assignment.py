@@ -78,9 +78,7 @@ class Assignment:
         """The copy that came with the package, for self-study; without a seed of `seed.VARIABLE` its hidden
         runs are drawn anew each time.
         """
-        here = Path(str(resources.files("handgrad"))) / "courses"
-        if not (here / "graders" / name).is_dir():
-            here = Path(str(resources.files("handgrad"))).parent  # an editable installation
+        here = packaged_course()
         graders = here / "graders" / name
         if not graders.is_dir():
             raise UserError(name, "this package brings no such assignment", "Check the spelling.")
@@ -186,6 +184,13 @@ class Assignment:
             and cell.metadata.get("nbgrader", {}).get("grade")
             and not cell.metadata.nbgrader.solution
         }
+
+
+def packaged_course() -> Path:
+    """Where the course lies that came with the package: within it, or beside an editable one."""
+    package = Path(str(resources.files("handgrad")))
+    within = package / "courses"
+    return within if within.is_dir() else package.parent
 
 
 def names(root: Path) -> list[str]:

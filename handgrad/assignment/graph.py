@@ -105,7 +105,7 @@ class Forward:
     def _entry(self, name: str, values: Namespace) -> Any:
         """A value; of a list that a loop fills, its last entry."""
         value = values.get(name)
-        return value[-1] if name in self.lists and value else value
+        return value[-1] if name in self.lists and isinstance(value, list) and value else value
 
     def graph(self, values: Namespace, carried: Collection[str], loss: str) -> Graph:
         """The steps on which `loss` rests; `values` are all names behind the forward pass.

@@ -3,10 +3,10 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
 from handgrad import atomic
+from handgrad.assignment.assignment import packaged_course
 from handgrad.assignment.draft import draft
 from handgrad.errors import UserError
 
@@ -59,7 +59,6 @@ def new(root: Path, name: str, path: Path) -> tuple[Sequence[Path], Sequence[str
 
 def _check(root: Path) -> str:
     """The course's own `check.py`, else the one that came with the package."""
-    package = Path(str(resources.files("handgrad")))
-    places = (root / "source", package / "courses" / "release", package.parent / "release")
+    places = root / "source", packaged_course() / "release"
     found = [file for place in places for file in sorted(place.glob(f"*/{_CHECK}"))]
     return found[0].read_text(encoding="utf-8")

@@ -95,13 +95,17 @@ def _statements(read: "Read") -> None:
         )
     for name in read.forward.lists & read.carried:
         entries = read.values[name]
-        if not all(isinstance(one, Tensor) and one.shape == entries[0].shape for one in entries):
+        alike = isinstance(entries, list) and all(
+            isinstance(one, Tensor) and one.shape == entries[0].shape for one in entries
+        )
+        if not alike:
             raise UserError(
                 _where(read, name),
-                f"the entries of `{name}` are no tensors of one shape",
-                "Fill a list with tensors of one shape; in NumPy write the loop within a function.",
+                f"a loop makes something else of `{name}` than a list of tensors of one shape",
+                f"Write `{name} = []` and fill that; in NumPy write the loop within a function.",
             )
-    own = {name for one in read.forward.statements if one.loop for name in one.loop.own}
+    loops = [one.loop for one in read.forward.statements if one.loop]
+    own = {name for loop in loops if read.carried & {*loop.fills} for name in loop.own}
     for name in read.forward.lists - made:
         raise UserError(
             _where(read, name),
@@ -252,7 +256,7 @@ def _grads(read: "Read") -> None:
 def _tensors(read: "Read", name: str) -> Iterator[Tensor]:
     """A value that autograd follows; of a list that a loop fills, its entries."""
     value = read.values.get(name)
-    for one in value if name in read.forward.lists and value else [value]:
+    for one in value if isinstance(value, list) else [value]:
         if isinstance(one, Tensor) and requires_gradient(one):
             yield one
 
