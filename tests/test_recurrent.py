@@ -19,6 +19,7 @@ from handgrad.gradients.exercise import Exercise
 from handgrad.gradients.reference import Reference
 from handgrad.grading.outcomes import Outcome
 from handgrad.grading.selfcheck import edited, selfcheck
+from handgrad.verdict import Note
 
 ROOT = Path(__file__).parents[1]
 NAME = "recurrent"
@@ -215,6 +216,14 @@ ANSWERS: Mapping[str, tuple[str, dict[str, str]]] = {
         },
     ),
 }
+
+
+def test_a_factor_in_one_entry_is_named(by: Grader, course: Path) -> None:
+    source = json.loads((course / "source" / NAME / f"{NAME}.ipynb").read_text(encoding="utf-8"))
+    code = LOOP.replace("dhs[0] = dnext", "dhs[0] = dnext / 2")
+    report = by.report({NAME: edited(source, {"dpres_dhs": code})})
+    (wrong,) = (f for f in report.findings if str(f.verdict) == "wrong")
+    assert Note("factor", {"factor": "1/2"}) in wrong.diagnoses
 
 
 @pytest.mark.parametrize(("code", "not_right"), ANSWERS.values(), ids=ANSWERS.keys())

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import EllipsisType
 
 import torch
 from torch import Tensor
@@ -187,7 +188,9 @@ def _at_its_factor(family: Scaled, sighting: Sighting) -> Iterator[tuple[Note, T
     """Of hypotheses that differ in a number, those whose number is the one that was seen."""
     if sighting.got.numel() != family.part.numel():
         return
-    seen = ratio_of(sighting.got.reshape(family.part.shape) - family.rest, family.part)
+    got = sighting.got.reshape(family.part.shape)
+    wrong = _wrong_entries(sighting, got)
+    seen = ratio_of((got - family.rest)[wrong], family.part[wrong])
     for label, number in family.factors.items():
         if abs(number - seen) <= _NEAR * abs(seen):
             yield family.named(label), family.rest + number * family.part
@@ -197,13 +200,20 @@ def _fits(sighting: Sighting, predicted: Tensor) -> bool:
     if match_shape(tuple(sighting.got.shape), tuple(predicted.shape)) not in ("same", "flat"):
         return False
     got = sighting.got.reshape(predicted.shape)
-    if sighting.wanted.listed and got.shape == sighting.wanted.want.shape:  # of wrong entries only
-        pairs = enumerate(zip(got, sighting.wanted.want, strict=True))
-        wrong = [at for at, pair in pairs if not same(*pair, sighting.wanted.scale)]
-        got, predicted = got[wrong], predicted[wrong]
+    wrong = _wrong_entries(sighting, got)
+    got, predicted = got[wrong], predicted[wrong]
     # A prediction may be far larger than the right answer; its rounding then is too.
     scale = max(sighting.wanted.scale, float(predicted.abs().max()) if predicted.numel() else 0.0)
     return distance(got, predicted, scale) <= TOLERANCE
+
+
+def _wrong_entries(sighting: Sighting, got: Tensor) -> list[int] | EllipsisType:
+    """Where a mistake is to be seen: in a list's wrong entries, in all of anything else."""
+    want, scale = sighting.wanted.want, sighting.wanted.scale
+    if not sighting.wanted.listed or got.shape != want.shape:
+        return ...
+    pairs = enumerate(zip(got, want, strict=True))
+    return [at for at, (mine, right) in pairs if not same(mine, right, scale)]
 
 
 def _permuted(sighting: Sighting) -> bool:
