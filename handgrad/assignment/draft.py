@@ -78,6 +78,7 @@ def draft(name: str, path: Path) -> Draft:
     for cell in tagged(given):
         cell.source = with_shapes(cell.source, sizes)
     numpy = is_numpy(read.values[loss])
+    varied = _slightly_larger(given, path, sizes) if numpy else sizes.varied
     if numpy:  # autograd's part
         tagged(given)[-1].source += f"\ndifferences({loss!r})  # for comparison only"
     reference = "central differences" if numpy else "autograd's"
@@ -92,7 +93,7 @@ def draft(name: str, path: Path) -> Draft:
             code("given_progress", f"progress({', '.join(map(repr, exercise.gradients))})"),
         ]
     )
-    return Draft(whole, sizes.varied, [*_left(exercise, answers, values)])
+    return Draft(whole, varied, [*_left(exercise, answers, values)])
 
 
 def _left(exercise: Exercise, answers: Sequence[NotebookNode], values: Namespace) -> Iterator[str]:
@@ -175,6 +176,17 @@ def _sizes(given: list[NotebookNode], path: Path, forward: Forward) -> Sizes:
         }
 
     return Sizes(shapes, _ran(given, path).public)
+
+
+def _slightly_larger(given: list[NotebookNode], path: Path, sizes: Sizes) -> Parameters:
+    """Other sizes for arrays, since each entry costs two forward passes; none where these do not go."""
+    public = _ran(given, path).public
+    varied = {name: int(public[name]) + 1 for name in sizes.varied}
+    try:
+        _ran(given, path, varied)
+    except UserError:
+        return {}
+    return varied
 
 
 def _ran(cells: list[NotebookNode], path: Path, parameters: Parameters | None = None) -> Ran:
