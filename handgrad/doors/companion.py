@@ -83,6 +83,8 @@ class State:
         return {
             **{"version": self.version, "lit": self.lit, "state": self.line},
             **{"said": self.said, "trouble": self.trouble is not None},
+            "judging": self.judging,
+            "seconds": self.seen.seconds,
         }
 
 

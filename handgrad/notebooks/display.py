@@ -5,8 +5,9 @@ import binascii
 import html
 import itertools
 import re
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
 
 import nh3
 
@@ -42,6 +43,17 @@ class Budget:
             return False
         self._left -= len(text)
         return True
+
+
+S = TypeVar("S", bound=str)
+
+_REMEMBERED = 2_000  # characters; most cells of a course are shorter, and the same for everybody
+
+
+def remembered(render: Callable[[str], S]) -> Callable[[str], S]:
+    """`render`, which keeps what it made of the last short texts: of a bounded size, whoever wrote them."""
+    kept = lru_cache(maxsize=1024)(render)
+    return lambda text: kept(text) if len(text) <= _REMEMBERED else render(text)
 
 
 # Where readers of Markdown look ahead to the end of the text from every single occurrence.
@@ -139,17 +151,26 @@ def clean_markdown(
     source = plain(source)
     if len(source) > MAX_MARKDOWN:
         source = source[:MAX_MARKDOWN] + "\n\n[cut here]"
-    candidates = [source, source.replace("<", "&lt;"), fenced(source)]
     if budget is not None and not budget.allows(source):
         return _OVER_BUDGET
+    return _shown(source, attachments) if attachments else _shown_alone(source)
+
+
+def _shown(source: str, attachments: Mapping[str, Mapping[str, str]]) -> str:
+    candidates = [source, source.replace("<", "&lt;"), fenced(source)]
     if is_odd_tex(source) or _costly(source):
         candidates = candidates[2:]
     elif not _SUSPECT.search(source):
         return source
     for candidate in candidates:
-        if _is_prose(candidate, attachments or {}):
+        if _is_prose(candidate, attachments):
             return candidate
     return "[this text cannot be shown]"
+
+
+@remembered
+def _shown_alone(source: str) -> str:
+    return _shown(source, {})
 
 
 def _is_prose(source: str, attachments: Mapping[str, Mapping[str, str]]) -> bool:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from markupsafe import Markup
 
@@ -76,9 +77,7 @@ def draw(
 
     `first` is the node to start at, and `flag` the words that say so.
     """
-    rows, routes = _rows(edges)
-    _order(rows, routes)
-    _place(rows, routes)
+    rows, routes = _laid_out(tuple(edges.items()))
     where = {(row, i): node for row, nodes in enumerate(rows) for i, node in enumerate(nodes)}
     pieces = [
         _edge([where[stop] for stop in route], [stop[0] for stop in route]) for route in routes
@@ -99,6 +98,17 @@ def draw(
         '<svg class="graph" role="img" aria-label="{}" viewBox="{}" style="max-width:{:.0f}px">'
         "{}</svg>"
     ).format(alt, " ".join(f"{n:.1f}" for n in box), box[2] * 1.15, Markup("").join(pieces))
+
+
+@lru_cache(maxsize=32)
+def _laid_out(
+    steps: tuple[tuple[str, tuple[str, ...]], ...],
+) -> tuple[list[list[_Node]], list[list[tuple[int, int]]]]:
+    """Nodes by row, each in its place, and the places that each edge passes: for all who have this graph."""
+    rows, routes = _rows(dict(steps))
+    _order(rows, routes)
+    _place(rows, routes)
+    return rows, routes
 
 
 def _middle(row: int) -> float:

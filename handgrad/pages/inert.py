@@ -11,7 +11,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from handgrad.notebooks.display import Budget, clean_html, clean_markdown, clean_outputs
+from handgrad.notebooks.display import Budget, clean_html, clean_markdown, clean_outputs, remembered
 from handgrad.pages.formula import formula
 from handgrad.pages.words import text
 
@@ -56,11 +56,24 @@ def markdown(
     source: str, pictures: Pictures = MappingProxyType({}), budget: Budget | None = None
 ) -> Markup:
     """Rendered Markdown with its formulas set, and its attached pictures in it."""
+    cleaned = clean_markdown(source, pictures, budget)
+    return _rendered(cleaned, pictures) if pictures else _prose(cleaned)
+
+
+def _rendered(cleaned: str, pictures: Pictures) -> Markup:
     renderer = _Renderer(pictures)
-    rendered = clean_html(
-        MarkdownWithMath(renderer=renderer).render(clean_markdown(source, pictures, budget))
-    )
+    rendered = clean_html(MarkdownWithMath(renderer=renderer).render(cleaned))
     return Markup(_PLACE.sub(renderer.back, rendered))
+
+
+@remembered
+def _prose(cleaned: str) -> Markup:
+    return _rendered(cleaned, {})
+
+
+@remembered
+def _highlighted(source: str) -> Markup:
+    return Markup(highlight(source, _PYTHON, _CODE))
 
 
 # The lexer looks ahead over blanks from each blank line, and to the line's end from each escape.
@@ -75,9 +88,7 @@ def code(source: str, language: str, budget: Budget | None = None) -> Markup:
         return Markup('<pre class="code"><code>{}</code></pre>{}').format(shown, cut)
     if _SLOW_CODE.search(source):
         return Markup('<pre class="code"><code>{}</code></pre>').format(source)
-    return Markup('<pre class="code"><code>{}</code></pre>').format(
-        Markup(highlight(source, _PYTHON, _CODE))
-    )
+    return Markup('<pre class="code"><code>{}</code></pre>').format(_highlighted(source))
 
 
 def outputs(

@@ -169,7 +169,7 @@ def in_steps(
     """
     if level == "verdict":
         return (), (), ()
-    open_ = [note for note in finding.diagnoses if not _question(note, language)]
+    open_ = [n for n in finding.diagnoses if n.code == "raised" or not _question(n, language)]
     riddles = [note for note in finding.diagnoses if note not in open_]
     asked = dict.fromkeys(ask(note, language) for note in riddles)
     named = dict.fromkeys(fact(note, language) for note in riddles if level == "full")
