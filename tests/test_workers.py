@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from handgrad.batch.session import IdleProcess
 from handgrad.errors import UserError
+from handgrad.grading.idleprocess import IdleProcess
 from handgrad.grading.workers import CallFailed, WorkerDied, Workers, cores
 
 # Functions of the standard library, as the processes import by name what they are to call.

@@ -1,11 +1,9 @@
 """One assignment being graded by nbgrader, a notebook at a time, which asks for one thing after another."""
 
 import atexit
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 from handgrad.assignment.source import Described, Source
 from handgrad.batch.given_up import given_up
@@ -13,7 +11,8 @@ from handgrad.batch.ledger import due_of, sheets_of
 from handgrad.errors import UserError
 from handgrad.grading import process
 from handgrad.grading.graded import Graded
-from handgrad.grading.workers import CallFailed, WorkerDied, Workers
+from handgrad.grading.idleprocess import IdleProcess
+from handgrad.grading.workers import CallFailed, WorkerDied
 from handgrad.notebooks.intake import Submission, take
 from handgrad.pages.words import say
 from handgrad.store.course import not_a_students
@@ -21,10 +20,6 @@ from handgrad.store.gradebook import Gradebook
 from handgrad.store.lock import only_one
 from handgrad.store.records import Record, Records
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-_IDLE_SECONDS = 120.0  # then the process and its sandbox go, as formgrader's server stays for days
 _SLACK_SECONDS = 120.0
 
 
@@ -138,56 +133,6 @@ class Session:
     def close(self) -> None:
         """Let go of the process; the next submission starts another."""
         self._process.close()
-
-
-class IdleProcess:
-    """One process of `workers`, there while it is used and for `idle_seconds` after."""
-
-    def __init__(
-        self,
-        host: Callable[..., object],
-        arguments: tuple[object, ...] = (),
-        idle_seconds: float = _IDLE_SECONDS,
-    ) -> None:
-        self._host = (host, arguments)
-        self._idle_seconds = idle_seconds
-        self._lock = threading.Lock()  # who lets go of it waits for who uses it
-        self._workers: Workers | None = None
-        self._idle: threading.Timer | None = None
-
-    def call(self, seconds: float, function: Callable[P, T], *args: P.args, **kw: P.kwargs) -> T:
-        """What `function` gives there, within so many seconds."""
-        with self._lock:
-            if self._idle is not None:
-                self._idle.cancel()
-            if self._workers is None:
-                self._workers = Workers(1, *self._host)
-            self._workers.seconds = seconds
-            try:
-                return self._workers.submit(function, *args, **kw).result()
-            finally:
-                self._idle = threading.Timer(self._idle_seconds, self._close_if_idle)
-                self._idle.daemon = True
-                self._idle.start()
-
-    def _close_if_idle(self) -> None:
-        with self._lock:
-            # A call that came while this timer waited for the lock has set another one.
-            if self._idle is threading.current_thread():
-                self._close()
-
-    def close(self) -> None:
-        """End the process, after the call in hand."""
-        with self._lock:
-            self._close()
-
-    def _close(self) -> None:
-        if self._idle is not None:
-            self._idle.cancel()
-        workers, self._workers = self._workers, None
-        if workers is not None:
-            workers.kill()
-            workers.shutdown()
 
 
 _sessions: dict[tuple[Path, str], Session] = {}
