@@ -52,6 +52,7 @@ bench: setup ## speed and memory, against stock nbgrader
 screenshots: demo ## pictures of the pages for the documentation, from the demonstration
 	python docs/images/shoot.py build/demo
 	python docs/images/shoot_jupyter.py build/demo
+	python docs/images/shoot_watch.py
 
 clean: ## delete what was generated; asks before a gradebook with grades goes
 	@$(PYTHON) tools/clean.py

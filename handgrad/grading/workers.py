@@ -32,6 +32,7 @@ _START = "\n".join(
         "main(Connection(int(sys.argv[1])))",
     )
 )
+_LEAVE_SECONDS = 5.0
 _START_SECONDS = 600.0  # importing torch from a cold disk, on a busy machine
 
 
@@ -259,4 +260,5 @@ def _answer(call: Callable[[], object]) -> bytes:
 def _end_with_parent() -> None:
     while os.read(0, 1):
         time.sleep(0.1)
+    time.sleep(_LEAVE_SECONDS)  # who has nothing in hand clears its sandbox away meanwhile
     os._exit(1)
