@@ -47,7 +47,7 @@ def run(tmp_path: Path, work: Work, monkeypatch: pytest.MonkeyPatch) -> Run:
         book = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(line) for line in ("%load_ext handgrad", *lines)]
         )
-        env = {**os.environ, "PYTHONWARNINGS": "ignore", **environment}
+        env = {**os.environ, "PYTHONWARNINGS": "ignore", "TMPDIR": str(tmp_path), **environment}
         NotebookClient(book, allow_errors=True, timeout=300, startup_timeout=300).execute(env=env)
         return [cell.outputs for cell in book.cells[1:]]
 
@@ -71,7 +71,9 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_the_notebook_is_found(way: tuple[str, dict[str, str], str], run: Run, work: Work) -> None:
+def test_the_notebook_is_found(
+    way: tuple[str, dict[str, str], str], run: Run, work: Work, tmp_path: Path
+) -> None:
     line, environment, which = way
     filled = {name: value.format(path=work.path) for name, value in environment.items()}
     (outputs,) = run(line.replace("{path!r}", repr(str(work.path))), **filled)
@@ -81,6 +83,7 @@ def test_the_notebook_is_found(way: tuple[str, dict[str, str], str], run: Run, w
     assert walls in said
     assert "What is there is right. Next: dprobs." in said
     assert "2 / 52" in said
+    assert not [*tmp_path.glob("handgrad-notebook-*")]
 
 
 def test_a_notebook_nobody_names_is_asked_for(run: Run) -> None:

@@ -5,6 +5,8 @@ import html
 import io
 import json
 import os
+import secrets
+import shutil
 import sys
 import tempfile
 import time
@@ -40,7 +42,11 @@ def _handgrad(named: str, names: dict[str, object]) -> None:
     try:
         path = _notebook(named.strip().strip("'\""), names)
         saved = path.stat().st_mtime if path.is_file() else 0.0  # where it is none, judging says so
-        seen, sandboxed = _judged(path)
+        try:
+            seen, sandboxed = _judged(path)
+        finally:
+            if path.parent == _colab():
+                shutil.rmtree(path.parent)
     except (UserError, WorkerDied, CallFailed) as error:
         raise UsageError(str(error)) from None
     language = seen.language
@@ -63,6 +69,7 @@ def _notebook(named: str, names: dict[str, object]) -> Path:
     if named:
         return Path(named).absolute()
     if (folder := _colab()) is not None:
+        folder.mkdir(mode=0o700)
         path = folder / "notebook.ipynb"
         path.write_text(json.dumps(_from_colab()), encoding="utf-8")
         return path
@@ -73,14 +80,16 @@ def _notebook(named: str, names: dict[str, object]) -> Path:
     return Path(told).absolute()
 
 
-@cache
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    """Where Colab's notebook is written to; it goes with the kernel."""
-    return tempfile.TemporaryDirectory(prefix="handgrad-notebook-")
-
-
 def _colab() -> Path | None:
-    return Path(_folder().name) if "google.colab" in sys.modules else None
+    """Where Colab's notebook lies while it is judged, the same place each time; None elsewhere."""
+    if "google.colab" not in sys.modules:
+        return None
+    return Path(tempfile.gettempdir()) / f"handgrad-notebook-{_secret()}"
+
+
+@cache
+def _secret() -> str:
+    return secrets.token_hex(8)
 
 
 def _from_colab() -> object:
