@@ -82,7 +82,9 @@ def watching(*arguments: str | Path, **environment: str) -> Iterator[Watcher]:
         yield Watcher(process, url)
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+            # A shell's background job ignores Ctrl-C, and so does what it starts.
+            deaf = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+            process.send_signal(signal.SIGTERM if deaf else signal.SIGINT)
         process.wait(SECONDS)
         drain.wait(SECONDS)
 
