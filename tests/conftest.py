@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from typing import NoReturn
@@ -14,6 +15,8 @@ from handgrad.sandbox import bubblewrap
 
 # Before torch is imported: with more threads it spends its time handing tiny tensors over.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Whoever starts the tests in the background has them, and what they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 AXE = "4.10.3"  # of axe-core, from the npm registry
 

@@ -268,7 +268,7 @@ def test_many_saves_take_no_more_memory_and_no_more_processes(
     processes, mib = used()
     saved(8)
     until(lambda: used()[0] <= processes)
-    assert used()[1] < mib + 60
+    assert used()[1] < mib + 150  # it goes up and down by half of that
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

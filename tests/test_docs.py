@@ -129,6 +129,10 @@ ELSEWHERE: Mapping[str, tuple[str, Callable[[str], str]]] = {
     "pip wheel": ("needs a clone; tests/test_wheel.py does the same", nothing),
     "docker": ("needs a container engine", an_image),
     "jupyter lab": ("a server that stays", lambda _: fails(ROOT, "jupyter", "lab", "--version")),
+    "handgrad watch": (
+        "a page that stays; tests/test_companion.py has it run",
+        lambda command: unknown_words(command),
+    ),
     "handgrad selfcheck backprop": (
         "minutes of 300 submissions; tests/test_selfcheck.py does the same",
         lambda command: unknown_words(command),

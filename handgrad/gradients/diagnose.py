@@ -62,6 +62,8 @@ class Diagnosis:
         """
         if not all(bool(torch.isfinite(s.got).all()) for s in sightings):
             return (Note("not_finite"),)
+        if not all(s.got.numel() for s in sightings):
+            return (self._where(name, sightings[0]),)
         if not any(bool(s.got.any()) for s in sightings):
             return (Note("all_zeros"),)
         fallback: list[Note] = []

@@ -54,7 +54,7 @@ class Scenarios:
     def _seed(self, scenario: Scenario, *draw: str) -> int:
         """The first seed at which holds what must. Raises UserError where there seems to be none."""
         for attempt in range(_ATTEMPTS):
-            again = (str(attempt),) if attempt else ()
+            again = (f"attempt {attempt}",) if attempt else ()
             seed = seed_for(self._secret, self.notebook, scenario.name, *draw, *again)
             drawn = {**self.exercise.public, **scenario.parameters, "seed": seed}
             if not scenario.holds or self.exercise.holds(drawn, scenario.holds):

@@ -389,7 +389,7 @@ JUDGEMENT: dict[str, Attack] = {
     # -- answers that are none
     "answer_nan": answer("not a number", "dh = torch.full_like(h, float('nan'))", "dh not_finite"),
     "answer_inf": answer("infinite", "dh = torch.full_like(h, float('inf'))", "dh not_finite"),
-    "answer_scalar": answer("a number that broadcasts", "dh = 0.0", "dh unusable"),
+    "answer_scalar": answer("a number that broadcasts", "dh = 0.0", "dh all_zeros"),
     "answer_row": answer(
         "a row that broadcasts", "dh = (dlogits @ W2.T).mean(0, keepdim=True)", "dh largest_error"
     ),
@@ -401,7 +401,7 @@ JUDGEMENT: dict[str, Attack] = {
     ),
     "answer_bool": answer("True and False", "dh = h > 0", "dh unusable"),
     "answer_complex": answer("complex", "dh = (dlogits @ W2.T).to(torch.complex64)", "dh unusable"),
-    "answer_integer": answer("whole numbers", "dh = (dlogits @ W2.T).long()", "dh largest_error"),
+    "answer_integer": answer("whole numbers", "dh = (dlogits @ W2.T).long()", "dh all_zeros"),
     "answer_gigantic": answer(
         "a view of a million millions",
         "dh = torch.zeros(1).expand(1_000_000, 1_000_000)",
