@@ -147,7 +147,7 @@ def test_one_changed_line_of_the_notebook_changes_the_graders_and_nothing_else(c
         {
             p.name: p.read_bytes()
             for p in (folder / "graders" / "attention").iterdir()
-            if p.name != "seed"
+            if p.is_file() and p.name != "seed"
         }
         for folder in (course, root)
     ]

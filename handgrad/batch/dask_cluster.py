@@ -8,10 +8,10 @@ import contextlib
 import io
 import ipaddress
 import json
-import tarfile
 import tempfile
 import threading
 import uuid
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
@@ -306,18 +306,16 @@ def packed(source: Source) -> bytes:
 
         Assignment.load(source.root, source.name)  # says what is wrong, or draws the seed
     parcel = io.BytesIO()
-    with tarfile.open(fileobj=parcel, mode="w:gz") as tar:
+    with zipfile.ZipFile(parcel, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in source.files():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
+            archive.writestr(name, data)
     return parcel.getvalue()
 
 
 def unpack(parcel: bytes, root: Path) -> None:
     """Lay what was `packed` out under `root`."""
-    with tarfile.open(fileobj=io.BytesIO(parcel), mode="r:gz") as tar:
-        tar.extractall(root, filter="data")
+    with zipfile.ZipFile(io.BytesIO(parcel)) as archive:
+        archive.extractall(root)  # it keeps every name within `root`
 
 
 def _first_line(error: BaseException) -> str:
