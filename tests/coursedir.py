@@ -114,6 +114,21 @@ def _course() -> Course:
     return Course.read(_template(), ASSIGNMENT)
 
 
+def empty_course(root: Path) -> Path:
+    """A course without an assignment at `root`."""
+    for name in ("source", "graders", "release"):
+        (root / name).mkdir(parents=True)
+    shutil.copy(ROOT / "nbgrader_config.py", root)
+    return root
+
+
+def released(root: Path, name: str) -> Path:
+    """The course at `root` with its assignment `name` released."""
+    done = nbgrader(root, "generate_assignment", name, "--force")
+    assert done.returncode == 0, done.stderr
+    return root
+
+
 def hand_in(root: Path, name: str, student: Student | None = None) -> Path:
     """Put a student's submission into the course at `root`, over an older one."""
     student = student or STUDENTS.get(name) or CLASS[name]

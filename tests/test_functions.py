@@ -1,12 +1,11 @@
 """An answer may be a function that returns several gradients: each is judged by itself."""
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from coursedir import nbgrader
+from coursedir import empty_course, released
 from pool import Grader, grader
 
 from handgrad.assignment.new import new
@@ -21,14 +20,9 @@ ASKED = {"dx", "dgain", "dbias"}
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("functions") / "course"
-    for name in ("source", "graders", "release"):
-        (root / name).mkdir(parents=True)
-    shutil.copy(ROOT / "nbgrader_config.py", root)
+    root = empty_course(tmp_path_factory.mktemp("functions") / "course")
     new(root, NAME, ROOT / "examples" / f"{NAME}.py")
-    done = nbgrader(root, "generate_assignment", NAME)
-    assert done.returncode == 0, done.stderr
-    return root
+    return released(root, NAME)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from coursedir import nbgrader
+from coursedir import empty_course, nbgrader
 
 from handgrad.assignment.assignment import Assignment
 from handgrad.assignment.mutations import changed
@@ -39,14 +39,6 @@ dw = torch.zeros_like(w)
 for i in range(n):
     dw += x[i] * dy[i]
 """
-
-
-def empty_course(root: Path) -> Path:
-    """A course without an assignment, but for its `check.py`."""
-    for name in ("source", "graders", "release"):
-        (root / name).mkdir(parents=True)
-    shutil.copy(ROOT / "nbgrader_config.py", root)
-    return root
 
 
 @pytest.fixture(scope="module")

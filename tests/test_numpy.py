@@ -1,7 +1,6 @@
 """Notebooks in NumPy are as good as torch's: drawn, graded, diagnosed, and compared at home."""
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from coursedir import nbgrader
+from coursedir import empty_course, released
 from nbclient import NotebookClient
 from pool import Grader, grader
 
@@ -95,19 +94,6 @@ def test_a_forward_pass_in_numpy_of_two_cells_is_refused(tmp_path: Path) -> None
     cells.write_text(FLAT.replace("loss = (z", "# %% forward\nloss = (z"))
     with pytest.raises(UserError, match="line 13: it is a second cell of a forward pass in NumPy"):
         new(empty_course(tmp_path / "course"), "flat", cells)
-
-
-def empty_course(root: Path) -> Path:
-    for name in ("source", "graders", "release"):
-        (root / name).mkdir(parents=True)
-    shutil.copy(ROOT / "nbgrader_config.py", root)
-    return root
-
-
-def released(root: Path, name: str) -> Path:
-    done = nbgrader(root, "generate_assignment", name, "--force")
-    assert done.returncode == 0, done.stderr
-    return root
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """A loop over time: lists of values are steps, and their gradients are judged entry by entry."""
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import attention
 import nbformat
 import pytest
 import torch
-from coursedir import nbgrader
+from coursedir import empty_course, released
 from nbclient import NotebookClient
 from pool import Grader, grader
 
@@ -126,18 +125,13 @@ def test_retain_grad_is_missed_of_a_list_too() -> None:
 @pytest.fixture(scope="module")
 def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example, in which one of the runs that decide has another number of steps."""
-    root = tmp_path_factory.mktemp("recurrent") / "course"
-    for name in ("source", "graders", "release"):
-        (root / name).mkdir(parents=True)
-    shutil.copy(ROOT / "nbgrader_config.py", root)
+    root = empty_course(tmp_path_factory.mktemp("recurrent") / "course")
     new(root, NAME, ROOT / "examples" / f"{NAME}.py")
     runs = root / "graders" / NAME / "assignment.toml"
     text = runs.read_text(encoding="utf-8")
     assert "decides = false, T = 13" in text
     runs.write_text(text.replace('{ name = "second" }', '{ name = "second", T = 3 }'))
-    done = nbgrader(root, "generate_assignment", NAME)
-    assert done.returncode == 0, done.stderr
-    return root
+    return released(root, NAME)
 
 
 @pytest.fixture(scope="module")
