@@ -1,7 +1,7 @@
 """An instructor's notebook, made from an author's plain cells by running them."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -66,9 +66,10 @@ def draft(name: str, path: Path) -> Draft:
         _refuse_no_steps(path, forward)
         solved = [_solved(cell, forward) for cell in plain[behind:]]
         asked = [variable for one in chain(*solved) for variable in one.variables]
-        values = _ran(given, path).namespace
+        ran = _ran(given, path)
+        values = ran.namespace
         given = _with_leaves(given, path, forward, asked, values)
-        sizes = _sizes(given, path, forward)
+        sizes = _sizes(given, path, forward, ran.public)
         answers = [*_answers(plain[behind:], solved, forward)]
         body = [*given, *_reference(given, forward, asked, values), *answers]
         read = Read(_run_by(body, path), Declared())
@@ -78,8 +79,10 @@ def draft(name: str, path: Path) -> Draft:
     for cell in tagged(given):
         cell.source = with_shapes(cell.source, sizes)
     numpy = is_numpy(read.values[loss])
-    varied = _slightly_larger(given, path, sizes) if numpy else sizes.varied
-    if numpy:  # autograd's part
+    varied: Parameters = sizes.varied
+    if numpy:
+        varied = _slightly_larger(given, path, {name: int(ran.public[name]) for name in varied})
+        # This does here what `backward` does for torch.
         tagged(given)[-1].source += f"\ndifferences({loss!r})  # for comparison only"
     reference = "central differences" if numpy else "autograd's"
     title = _TITLE.format(name=name, loss=loss, reference=reference)
@@ -135,8 +138,8 @@ def _refuse_no_steps(path: Path, forward: Forward) -> None:
 
 def _solved(cell: PlainCell, forward: Forward) -> list[Solved]:
     """The answers in a cell behind the forward pass; none where it is a given one."""
-    names = {name for one in forward.statements for name in (*one.makes, *one.reads)}
-    names -= {forward.statements[-1].binds[0]}  # the loss
+    names = {*forward.made, *(name for one in forward.statements for name in one.reads)}
+    names -= {forward.last}  # the loss
     return [] if cell.prose else cut(cell.name, cell.source, {f"d{name}" for name in names})
 
 
@@ -155,8 +158,7 @@ def _with_leaves(
             "Write one for each that students are to find: `dX = ...`.",
         )
     names = [variable.removeprefix("d") for variable in asked]
-    made = {name for one in forward.statements for name in one.makes}
-    leaves = [n for n in names if n not in made and _is_plain_float(values.get(n))]
+    leaves = [n for n in names if n not in forward.made and _is_plain_float(values.get(n))]
     at = next(at for at, cell in enumerate(given) if cell in tagged(given))
     told = f"for p in [{', '.join(leaves)}]:\n    p.requires_grad = True"
     return [*given[:at], *([code("given_leaves", told)] if leaves else []), *given[at:]]
@@ -166,22 +168,21 @@ def _is_plain_float(value: object) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point() and not value.requires_grad
 
 
-def _sizes(given: list[NotebookNode], path: Path, forward: Forward) -> Sizes:
-    made = [name for one in forward.statements for name in one.makes]
-
+def _sizes(given: list[NotebookNode], path: Path, forward: Forward, public: Parameters) -> Sizes:
     def shapes(parameters: Parameters) -> Shapes:
         values = _ran(given, path, parameters).namespace
         return {
-            n: tuple(values[n].shape) for n in made if isinstance(values[n], Tensor | np.ndarray)
+            n: tuple(values[n].shape)
+            for n in forward.made
+            if isinstance(values[n], Tensor | np.ndarray)
         }
 
-    return Sizes(shapes, _ran(given, path).public)
+    return Sizes(shapes, public)
 
 
-def _slightly_larger(given: list[NotebookNode], path: Path, sizes: Sizes) -> Parameters:
+def _slightly_larger(given: list[NotebookNode], path: Path, sizes: Mapping[str, int]) -> Parameters:
     """Other sizes for arrays, since each entry costs two forward passes; none where these do not go."""
-    public = _ran(given, path).public
-    varied = {name: int(public[name]) + 1 for name in sizes.varied}
+    varied = {name: size + 1 for name, size in sizes.items()}
     try:
         _ran(given, path, varied)
     except UserError:
@@ -202,11 +203,10 @@ def _reference(
     given: list[NotebookNode], forward: Forward, asked: Sequence[str], values: Namespace
 ) -> Iterator[NotebookNode]:
     """The cell that has autograd's answers ready, unless the author wrote one, or works in NumPy."""
-    loss = forward.statements[-1].binds[0]
+    loss = forward.last
     if any(".backward(" in cell.source for cell in given) or is_numpy(values.get(loss)):
         return
-    made = {name for one in forward.statements for name in one.makes}
-    kept = [name for variable in asked if (name := variable.removeprefix("d")) in made]
+    kept = [name for variable in asked if (name := variable.removeprefix("d")) in forward.made]
     kept = [f"*{name}" if name in forward.lists else name for name in kept]
     retain = f"for t in [{', '.join(kept)}]:\n    t.retain_grad()\n" if kept else ""
     told = f"{retain}{loss}.backward()  # autograd's answers, for comparison only"

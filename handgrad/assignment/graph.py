@@ -88,7 +88,7 @@ class Forward:
         """The names that carry a gradient: in torch where autograd follows them; in NumPy what is
         computed from the arrays whose gradients are `asked` for, and these.
         """
-        made = {name for statement in self.statements for name in statement.makes}
+        made = {*self.made}
         read = {name for statement in self.statements for name in statement.reads}
         arrays = {name for name in read & {*asked} - made if is_numpy(values.get(name))}
         for statement in self.statements:
@@ -96,6 +96,16 @@ class Forward:
                 arrays |= {n for n in statement.makes if is_numpy(self._entry(n, values))}
         followed = {n for n in made | read if requires_gradient(self._entry(n, values))}
         return frozenset(arrays | followed)
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """All names that the statements make, lists that loops fill too, in their order."""
+        return tuple(name for statement in self.statements for name in statement.makes)
+
+    @property
+    def last(self) -> str:
+        """The name that the last statement binds: the loss, where nothing else is said."""
+        return self.statements[-1].binds[0]
 
     @property
     def lists(self) -> frozenset[str]:

@@ -49,7 +49,10 @@ class State:
             return replace(self, judging=False, trouble=outcome)
         before, now = _good(self.seen.report), _good(outcome.report)
         return State(
-            *(self.name, outcome, self.version + 1, at),
+            self.name,
+            outcome,
+            self.version + 1,
+            at,
             lit=tuple(each for each in now if each not in before),
             lost=tuple(each for each in before if each not in now),
         )
@@ -81,8 +84,11 @@ class State:
     def event(self) -> Mapping[str, object]:
         """What a browser is told."""
         return {
-            **{"version": self.version, "lit": self.lit, "state": self.line},
-            **{"said": self.said, "trouble": self.trouble is not None},
+            "version": self.version,
+            "lit": self.lit,
+            "state": self.line,
+            "said": self.said,
+            "trouble": self.trouble is not None,
             "judging": self.judging,
             "seconds": self.seen.seconds,
         }

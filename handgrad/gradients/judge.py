@@ -193,25 +193,20 @@ class _Case:
 
     def _elsewhere(self) -> Iterator[Sighting]:
         """The answers at other sizes, where all is there that they could be made from."""
-        step = self.gradient.step
-        if self.scenarios.exercise.stacked or step != self._step_alone:
+        step, exercise = self.gradient.step, self.scenarios.exercise
+        if exercise.stacked or step != self._step_alone:
             return
+        above = {consumer.name for consumer in exercise.graph.consumers[step]}
         for scenario in self.scenarios.others:
-            key, (point,) = (
-                f"{scenario.name}/chain",
-                self.scenarios.references[scenario.name].points,
-            )
-            answer, own = self.answers.get(key, self.gradient), self._own_gradients(key, point)
-            above = {c.name for c in self.scenarios.exercise.graph.consumers[step]}
-            if (
-                answer is None
-                or answer.tensor is None
-                or not above & point.upstream.keys() <= own.keys()
-            ):
+            key = f"{scenario.name}/chain"
+            answer = self.answers.get(key, self.gradient)
+            if answer is None or answer.tensor is None:
                 continue
-            at = point.with_upstream({**point.upstream, **own})
-            wants = wanted(self.scenarios.exercise, step, at)
-            yield Sighting(at, wants, answer.tensor.double())
+            (point,) = self.scenarios.references[scenario.name].points
+            own = self._own_gradients(key, point)
+            if above & point.upstream.keys() <= own.keys():
+                at = point.with_upstream({**point.upstream, **own})
+                yield Sighting(at, wanted(exercise, step, at), answer.tensor.double())
 
     def _own_gradients(self, key: str, point: Point) -> dict[str, Tensor]:
         """By step, the gradients that the student has in a run, as far as they have their shape."""
